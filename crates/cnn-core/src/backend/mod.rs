@@ -1,0 +1,94 @@
+//! What a backend is: an object that compiles a network into a plan, whose sessions run it.
+
+mod options;
+mod report;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+pub use options::{CompileOptions, DeviceInfo, Recipe};
+pub use report::{PlanReport, Profile, StepProfile, StepReport};
+
+use crate::{Network, Result, Tensor, Weights};
+
+/// A way to run networks, chosen at run time as an `Arc<dyn Backend>`: one of this library's, or a user's own.
+pub trait Backend: Debug + Send + Sync {
+    /// Short name, such as `cpu`.
+    fn name(&self) -> &str;
+
+    /// The hardware behind it.
+    fn device(&self) -> &DeviceInfo;
+
+    /// Chooses algorithms, packs weights and plans memory, once.
+    fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>>;
+
+    /// Prepares a network for learning, from the given weights.
+    fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>>;
+}
+
+/// A compiled network: immutable, shared between threads.
+pub trait Plan: Send + Sync {
+    /// A cheap object that runs the plan; one a thread.
+    fn session(&self) -> Result<Box<dyn Session>>;
+
+    /// What was chosen for each layer, who refused and why, and what it costs.
+    fn report(&self) -> &PlanReport;
+}
+
+/// Runs a plan, in memory of its own. After the first run of a batch size it allocates only the output.
+pub trait Session: Send {
+    /// Runs a batch: `f32`, `[N, C, H, W]` for any N of at least 1.
+    fn run(&mut self, input: &Tensor) -> Result<Tensor>;
+
+    /// Runs a batch and times each step.
+    fn profile(&mut self, input: &Tensor) -> Result<Profile>;
+}
+
+/// Learns on one device, one mini-batch at a time.
+pub trait Trainer: Send {
+    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final.
+    /// The loss is the mean softmax cross-entropy, over the network's output where it does not end in a softmax and
+    /// over that softmax's input where it does.
+    fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats>;
+
+    /// The optimiser's step, from the gradients of the last batch.
+    fn update(&mut self, learning_rate: f32) -> Result<()>;
+
+    /// The weights as they are now.
+    fn weights(&self) -> Result<Weights>;
+
+    /// What the optimiser remembers, and the number of steps made: with the weights, all that a later
+    /// [`restore`](Self::restore) needs to go on bit for bit.
+    fn state(&self) -> Result<Weights>;
+
+    /// Takes up a [`state`](Self::state).
+    fn restore(&mut self, state: &Weights) -> Result<()>;
+}
+
+/// Is told as soon as a parameter's gradient is final, the last layer first, so that an exchange between workers can
+/// overlap the rest of the backward pass.
+pub trait GradientSink {
+    /// The gradient of the parameter `name`; what is left in it is what [`Trainer::update`] uses.
+    fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()>;
+}
+
+/// Keeps every gradient as it is: training on one device.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct KeepGradients;
+
+impl GradientSink for KeepGradients {
+    fn ready(&mut self, _name: &str, _gradient: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What a batch showed.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct StepStats {
+    /// Mean loss.
+    pub loss: f64,
+    /// Samples whose label had the largest output.
+    pub correct: usize,
+    /// Samples.
+    pub images: usize,
+}

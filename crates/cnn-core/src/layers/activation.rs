@@ -1,0 +1,126 @@
+//! Elementwise functions without parameters.
+
+use super::{Call, Gradients, Operation, only_input};
+use crate::{Misfit, Shape};
+
+/// An elementwise function without parameters.
+///
+/// # Shapes
+/// Input and output of any shape.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `max(x, 0)`; NaN stays NaN.
+    Relu,
+    /// `x`, or `slope * x` below 0.
+    LeakyRelu {
+        /// Factor below 0.
+        slope: f32,
+    },
+    /// `x`, or `alpha * (e^x - 1)` below 0 (Clevert et al. 2015).
+    Elu {
+        /// The limit far below 0, negated.
+        alpha: f32,
+    },
+    /// `1 / (1 + e^-x)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+impl Activation {
+    /// The function's value.
+    #[inline]
+    pub fn apply(self, x: f32) -> f32 {
+        match self {
+            Activation::Relu => {
+                if x < 0.0 {
+                    0.0
+                } else {
+                    x
+                }
+            }
+            Activation::LeakyRelu { slope } => {
+                if x < 0.0 {
+                    slope * x
+                } else {
+                    x
+                }
+            }
+            Activation::Elu { alpha } => {
+                if x < 0.0 {
+                    alpha * x.exp_m1()
+                } else {
+                    x
+                }
+            }
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+
+    /// The derivative at `x`, where the function has the value `y`; at a kink, the one from below.
+    #[inline]
+    pub fn derivative(self, x: f32, y: f32) -> f32 {
+        match self {
+            Activation::Relu => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Activation::LeakyRelu { slope } => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    slope
+                }
+            }
+            Activation::Elu { alpha } => {
+                if x > 0.0 {
+                    1.0
+                } else {
+                    y + alpha
+                }
+            }
+            Activation::Sigmoid => y * (1.0 - y),
+            Activation::Tanh => 1.0 - y * y,
+        }
+    }
+}
+
+impl Operation for Activation {
+    fn kind(&self) -> &str {
+        match self {
+            Activation::Relu => "Relu",
+            Activation::LeakyRelu { .. } => "LeakyRelu",
+            Activation::Elu { .. } => "Elu",
+            Activation::Sigmoid => "Sigmoid",
+            Activation::Tanh => "Tanh",
+        }
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape, Misfit> {
+        if let Activation::LeakyRelu { slope: setting } | Activation::Elu { alpha: setting } = self {
+            if !setting.is_finite() {
+                return Err(Misfit(format!("setting {setting} is not finite")));
+            }
+        }
+        only_input(inputs).cloned()
+    }
+
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        inputs[0].elements() as u64
+    }
+
+    fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
+        output.iter_mut().zip(call.inputs[0].data).for_each(|(y, &x)| *y = self.apply(x));
+    }
+
+    fn backward(&self, call: &Call<'_>, output: &[f32], output_gradient: &[f32], gradients: &mut Gradients<'_, '_>) {
+        let input = call.inputs[0].data;
+        for (i, gradient) in gradients.inputs[0].iter_mut().enumerate() {
+            *gradient += output_gradient[i] * self.derivative(input[i], output[i]);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The operations, each as data with its shapes, its FLOPs and the plain loops that define it, forward and backward.
+//!
+//! One file a layer. The loops are the definition: they sum in `f64`, round once, and are as short as they can be.
+//! Whatever is fast lives in a backend and is checked against them.
+
+mod activation;
+mod add;
+mod avg_pool;
+mod batch_norm;
+mod concat;
+mod conv2d;
+mod dropout;
+mod flatten;
+mod global_avg_pool;
+mod linear;
+mod local_response_norm;
+mod max_pool;
+mod operation;
+mod prelu;
+mod softmax;
+
+use std::sync::Arc;
+
+pub use activation::Activation;
+pub use add::Add;
+pub use avg_pool::AvgPool2d;
+pub use batch_norm::BatchNorm2d;
+pub use concat::Concat;
+pub use conv2d::Conv2d;
+pub use dropout::Dropout;
+pub use flatten::Flatten;
+pub use global_avg_pool::GlobalAvgPool;
+pub use linear::Linear;
+pub use local_response_norm::LocalResponseNorm;
+pub use max_pool::MaxPool2d;
+pub use operation::{Call, Gradients, Init, Mode, Operation, Parameter, Role, View};
+pub use prelu::Prelu;
+pub use softmax::Softmax;
+
+use operation::{image, only_input};
+
+/// One operation of a network. Closed, so that the compiler lists the places to visit when a layer is added; a
+/// user's own operation is [`Layer::Custom`], which every backend runs on its own loops.
+#[derive(Debug, Clone)]
+pub enum Layer {
+    /// Two-dimensional convolution.
+    Conv2d(Conv2d),
+    /// Fully connected.
+    Linear(Linear),
+    /// Maximum over windows.
+    MaxPool2d(MaxPool2d),
+    /// Mean over windows.
+    AvgPool2d(AvgPool2d),
+    /// Mean over each channel's plane.
+    GlobalAvgPool(GlobalAvgPool),
+    /// Batch normalisation per channel.
+    BatchNorm2d(BatchNorm2d),
+    /// Local response normalisation across channels.
+    LocalResponseNorm(LocalResponseNorm),
+    /// Dropout.
+    Dropout(Dropout),
+    /// Image to vector.
+    Flatten(Flatten),
+    /// Sum of equal shapes.
+    Add(Add),
+    /// Channels of several inputs one after the other.
+    Concat(Concat),
+    /// Softmax over channels.
+    Softmax(Softmax),
+    /// An elementwise function without parameters.
+    Activation(Activation),
+    /// Leaky ReLU with learned slopes.
+    Prelu(Prelu),
+    /// An operation written by the user.
+    Custom(Arc<dyn Operation>),
+}
+
+impl Layer {
+    /// The operation behind the variant.
+    pub fn operation(&self) -> &dyn Operation {
+        match self {
+            Layer::Conv2d(l) => l,
+            Layer::Linear(l) => l,
+            Layer::MaxPool2d(l) => l,
+            Layer::AvgPool2d(l) => l,
+            Layer::GlobalAvgPool(l) => l,
+            Layer::BatchNorm2d(l) => l,
+            Layer::LocalResponseNorm(l) => l,
+            Layer::Dropout(l) => l,
+            Layer::Flatten(l) => l,
+            Layer::Add(l) => l,
+            Layer::Concat(l) => l,
+            Layer::Softmax(l) => l,
+            Layer::Activation(l) => l,
+            Layer::Prelu(l) => l,
+            Layer::Custom(l) => l.as_ref(),
+        }
+    }
+}
+
+macro_rules! layer_from {
+    ($($layer:ident),*) => {$(
+        impl From<$layer> for Layer {
+            fn from(layer: $layer) -> Self {
+                Layer::$layer(layer)
+            }
+        }
+    )*};
+}
+layer_from!(
+    Conv2d,
+    Linear,
+    MaxPool2d,
+    AvgPool2d,
+    GlobalAvgPool,
+    BatchNorm2d,
+    LocalResponseNorm,
+    Dropout,
+    Flatten,
+    Add,
+    Concat,
+    Softmax,
+    Activation,
+    Prelu
+);
