@@ -1,1 +1,19 @@
-//! .
+//! Multicore CPU backend of the `cnn` library.
+//!
+//! [`Cpu`] compiles a network into steps: each picks a row of its layer's table ([`ops`]), packs its weights once and
+//! then only runs. Everything rests on one matrix product ([`gemm`]) whose inner loop is chosen for the processor at
+//! run time. Results do not depend on the number of threads.
+
+#![deny(unsafe_code)]
+
+mod backend;
+mod cache;
+mod plan;
+mod session;
+pub mod threads;
+mod train;
+
+pub mod gemm;
+pub mod ops;
+
+pub use backend::Cpu;

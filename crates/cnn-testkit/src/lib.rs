@@ -1,1 +1,21 @@
-//! .
+//! Test cases, and what is done with them: the gradient check, and the conformance suite that any backend runs.
+//!
+//! A [`Case`] is a layer on shapes with a seed. The same list feeds the agreement of every backend with the reference,
+//! the finite differences behind every backward pass, and the benches. A backend's conformance test is
+//!
+//! ```
+//! cnn_testkit::conformance::check(&cnn_core::Reference::new());
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod cases;
+mod compare;
+mod random;
+
+pub mod conformance;
+pub mod gradient_check;
+
+pub use cases::{Case, cases, whole_networks};
+pub use compare::{Difference, assert_close, difference};
+pub use random::{spread, uniform};

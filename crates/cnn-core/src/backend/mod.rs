@@ -67,7 +67,7 @@ pub trait Trainer: Send {
 
 /// Is told as soon as a parameter's gradient is final, the last layer first, so that an exchange between workers can
 /// overlap the rest of the backward pass.
-pub trait GradientSink {
+pub trait GradientSink: Send {
     /// The gradient of the parameter `name`; what is left in it is what [`Trainer::update`] uses.
     fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()>;
 }

@@ -1,0 +1,80 @@
+//! The backend object: a thread pool and what is known of the processor.
+
+use std::sync::Arc;
+
+use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
+use cnn_core::{Error, Network, Result, Weights};
+
+use crate::gemm::Microkernel;
+use crate::plan::compile;
+use crate::train::CpuTrainer;
+
+/// The multicore CPU backend. Cloning shares the thread pool.
+#[derive(Debug, Clone)]
+pub struct Cpu {
+    device: DeviceInfo,
+    pool: Arc<rayon::ThreadPool>,
+}
+
+impl Cpu {
+    /// A pool of as many threads as there are physical cores. Errors where threads cannot be started.
+    pub fn new() -> Result<Self> {
+        let allowed = std::thread::available_parallelism().map_or(1, usize::from);
+        Self::with_threads(num_cpus::get_physical().min(allowed))
+    }
+
+    /// A pool of `threads`, at least one. Errors where they cannot be started.
+    pub fn with_threads(threads: usize) -> Result<Self> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|i| format!("cnn-cpu-{i}"))
+            .build()
+            .map_err(|e| Error::Other(Box::new(e)))?;
+        Ok(Self::with_pool(Arc::new(pool)))
+    }
+
+    /// Works on a pool of the caller's.
+    pub fn with_pool(pool: Arc<rayon::ThreadPool>) -> Self {
+        let mut device = DeviceInfo::named(processor_name());
+        device.driver = format!("cnn-cpu {}", env!("CARGO_PKG_VERSION"));
+        device.memory = total_memory();
+        device.threads = pool.current_num_threads();
+        let kernels = Microkernel::ALL.iter().filter(|kernel| kernel.is_supported());
+        device.features = kernels.map(|kernel| kernel.name.to_string()).collect();
+        Cpu { device, pool }
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &str {
+        "cpu"
+    }
+
+    fn device(&self) -> &DeviceInfo {
+        &self.device
+    }
+
+    fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
+        Ok(Arc::new(compile(network, weights, options, &self.pool)?))
+    }
+
+    fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(CpuTrainer::new(network, weights, recipe, self.pool.clone())?))
+    }
+}
+
+/// The value of the first line `key : value` or `key: value` of a file under `/proc`.
+fn proc_value(path: &str, key: &str) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_once(':')?.1.trim().to_string())
+}
+
+fn processor_name() -> String {
+    proc_value("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_string())
+}
+
+fn total_memory() -> u64 {
+    let kib = proc_value("/proc/meminfo", "MemTotal");
+    kib.and_then(|text| text.split(' ').next()?.parse::<u64>().ok()).map_or(0, |kib| kib << 10)
+}

@@ -1,0 +1,98 @@
+//! Convolution: the table of its algorithms.
+
+pub mod backward;
+mod direct;
+mod im2col;
+
+use cnn_core::choose::Row;
+use cnn_core::layers::{Activation, Conv2d};
+use cnn_core::window::Plane;
+use cnn_core::{Misfit, Shape};
+
+pub use direct::Direct;
+pub use im2col::{Im2col, Patches};
+
+use super::{Io, Kernel};
+use crate::gemm::Gemm;
+use crate::threads::Workers;
+
+/// The algorithms, the most wanted first.
+pub const TABLE: &[&dyn Algorithm] = &[&Im2col, &Direct];
+
+/// One way to convolve.
+pub trait Algorithm: Row<Problem> + Sync {
+    /// Packs the weights. Called only with problems that the row accepts.
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, gemm: Gemm) -> Box<dyn Kernel>;
+}
+
+/// A convolution and the input that it meets.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// The layer.
+    pub conv: Conv2d,
+    /// Channels of the input.
+    pub in_channels: usize,
+    /// The window on the input.
+    pub plane: Plane,
+}
+
+/// What a convolution multiplies and adds, and what is applied to each result.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters<'a> {
+    /// `[out_channels, in_channels / groups, kh, kw]`.
+    pub weight: &'a [f32],
+    /// `[out_channels]`.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
+
+impl Problem {
+    /// The layer on an input of `[C, H, W]`. Errors where they do not fit.
+    pub fn new(conv: &Conv2d, input: &Shape) -> Result<Self, Misfit> {
+        Ok(Problem { plane: conv.plane(input)?, in_channels: input[0], conv: conv.clone() })
+    }
+
+    /// Input channels of a group.
+    pub fn group_in(&self) -> usize {
+        self.in_channels / self.conv.groups
+    }
+
+    /// Output channels of a group.
+    pub fn group_out(&self) -> usize {
+        self.conv.out_channels / self.conv.groups
+    }
+
+    /// Products that one output sums.
+    pub fn depth(&self) -> usize {
+        self.group_in() * self.plane.rows.kernel * self.plane.columns.kernel
+    }
+
+    /// Elements of one channel of the input.
+    pub fn in_plane(&self) -> usize {
+        self.plane.rows.input * self.plane.columns.input
+    }
+
+    /// Elements of one channel of the output.
+    pub fn out_plane(&self) -> usize {
+        self.plane.rows.output * self.plane.columns.output
+    }
+}
+
+/// The forward pass of training: weights change at every step, so they are packed at every step, into `packed`.
+pub(crate) fn forward(
+    problem: &Problem,
+    gemm: Gemm,
+    parameters: Parameters<'_>,
+    packed: &mut Vec<f32>,
+    io: Io<'_>,
+    workers: Workers<'_>,
+) {
+    let Parameters { weight, bias, activation } = parameters;
+    if Im2col.accepts(problem).is_err() {
+        return direct::convolve(problem, parameters, io, workers);
+    }
+    packed.resize(im2col::packed_weights(problem, gemm), 0.0);
+    im2col::pack_weights(problem, gemm, weight, packed);
+    im2col::convolve(problem, gemm, im2col::Packed { weights: packed, bias, activation }, io, workers);
+}

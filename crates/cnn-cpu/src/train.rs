@@ -1,0 +1,133 @@
+//! Training: the graph trainer of `cnn-core` over this backend's kernels, layer by layer, each over the whole batch.
+
+use std::sync::Arc;
+
+use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
+use cnn_core::layers::{Call, Gradients};
+use cnn_core::training::{GraphTrainer, LayerKernels};
+use cnn_core::{Layer, Network, Result, Tensor, Weights};
+
+use crate::gemm::{Bias, Epilogue, Gemm, Matrix, Panels, pack, packed_length};
+use crate::ops::{Io, conv2d, linear, plain};
+use crate::threads::{Scratch, Workers, enter};
+
+pub(crate) struct CpuTrainer {
+    inner: GraphTrainer<CpuKernels>,
+    pool: Arc<rayon::ThreadPool>,
+}
+
+impl CpuTrainer {
+    pub(crate) fn new(
+        network: &Network,
+        weights: &Weights,
+        recipe: &Recipe,
+        pool: Arc<rayon::ThreadPool>,
+    ) -> Result<Self> {
+        let scratch = Scratch::new(pool.current_num_threads(), 0);
+        let kernels =
+            CpuKernels { pool: pool.clone(), gemm: Gemm::detect(), scratch, packed: Vec::new(), partial: Vec::new() };
+        Ok(CpuTrainer { inner: GraphTrainer::new(network, weights, recipe, kernels)?, pool })
+    }
+}
+
+impl Trainer for CpuTrainer {
+    fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
+        // One way into the pool for the whole step; each layer then finds itself on a thread of it.
+        self.pool.install(|| self.inner.gradients(images, labels, ready))
+    }
+
+    fn update(&mut self, learning_rate: f32) -> Result<()> {
+        self.inner.update(learning_rate)
+    }
+
+    fn weights(&self) -> Result<Weights> {
+        self.inner.weights()
+    }
+
+    fn state(&self) -> Result<Weights> {
+        self.inner.state()
+    }
+
+    fn restore(&mut self, state: &Weights) -> Result<()> {
+        self.inner.restore(state)
+    }
+}
+
+/// This backend's kernels, with the memory that they keep between steps.
+struct CpuKernels {
+    pool: Arc<rayon::ThreadPool>,
+    gemm: Gemm,
+    scratch: Scratch,
+    packed: Vec<f32>,
+    partial: Vec<f32>,
+}
+
+/// Floating-point operations of a call of either pass, to decide whether it is worth the pool.
+fn flops(layer: &Layer, call: &Call<'_>) -> u64 {
+    layer.operation().flops(&call.input_shapes(), call.output_shape).saturating_mul(call.batch as u64)
+}
+
+impl LayerKernels for CpuKernels {
+    fn forward(&mut self, layer: &Layer, call: &Call<'_>, output: &mut [f32]) {
+        let CpuKernels { pool, gemm, scratch, packed, .. } = self;
+        enter(pool, scratch, flops(layer, call), |workers| forward(*gemm, layer, call, output, packed, workers));
+    }
+
+    fn backward(
+        &mut self,
+        layer: &Layer,
+        call: &Call<'_>,
+        output: &[f32],
+        dy: &[f32],
+        gradients: &mut Gradients<'_, '_>,
+    ) {
+        let CpuKernels { pool, gemm, scratch, partial, .. } = self;
+        enter(pool, scratch, flops(layer, call), |workers| match (layer, conv_problem(layer, call)) {
+            (Layer::Conv2d(_), Some(problem)) => {
+                let (batch, input, weight) = (call.batch, call.inputs[0].data, call.parameters[0]);
+                let pass = conv2d::backward::Pass { problem: &problem, batch, input, weight, dy };
+                let (weight, bias) = gradients.parameters.split_at_mut(1);
+                let bias = bias.first_mut().map(|bias| &mut **bias);
+                let sums = conv2d::backward::Sums { input: &mut *gradients.inputs[0], weight: &mut *weight[0], bias };
+                conv2d::backward::backward(*gemm, pass, sums, partial, workers);
+            }
+            (Layer::Linear(_), _) => linear::backward(*gemm, call, dy, gradients, workers),
+            _ => plain::backward(layer.operation(), call, (output, dy), gradients, workers),
+        });
+    }
+}
+
+fn conv_problem(layer: &Layer, call: &Call<'_>) -> Option<conv2d::Problem> {
+    match layer {
+        Layer::Conv2d(conv) => conv2d::Problem::new(conv, call.inputs[0].shape).ok(),
+        _ => None,
+    }
+}
+
+fn forward(
+    gemm: Gemm,
+    layer: &Layer,
+    call: &Call<'_>,
+    output: &mut [f32],
+    packed: &mut Vec<f32>,
+    workers: Workers<'_>,
+) {
+    let bias = call.parameters.get(1).copied();
+    match (layer, conv_problem(layer, call)) {
+        (Layer::Conv2d(_), Some(problem)) => {
+            let parameters = conv2d::Parameters { weight: call.parameters[0], bias, activation: None };
+            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
+            conv2d::forward(&problem, gemm, parameters, packed, io, workers);
+        }
+        (Layer::Linear(_), _) => {
+            let (features, width) = (call.inputs[0].shape[0], gemm.kernel.columns);
+            let out_features = output.len() / call.batch;
+            packed.resize(packed_length(out_features, features, width), 0.0);
+            pack(Matrix::new(call.parameters[0], out_features, features), width, packed);
+            let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::Columns), activation: None };
+            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
+            linear::multiply(gemm, Panels::new(packed, width, features), epilogue, io, workers);
+        }
+        _ => plain::forward(layer.operation(), call, output, workers),
+    }
+}

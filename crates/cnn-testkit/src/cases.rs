@@ -1,0 +1,214 @@
+//! The cases: every layer on the shapes where implementations go wrong.
+
+use cnn_core::layers::{
+    Activation, Add, AvgPool2d, BatchNorm2d, Concat, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear,
+    LocalResponseNorm, MaxPool2d, Prelu, Softmax,
+};
+use cnn_core::{Layer, Network, Result, Shape, ValueId};
+
+/// A layer on inputs of given shapes.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What it is about.
+    pub name: String,
+    /// The layer.
+    pub layer: Layer,
+    /// Shapes of its inputs, without the batch.
+    pub inputs: Vec<Shape>,
+    /// Samples.
+    pub batch: usize,
+    /// Of inputs and weights.
+    pub seed: u64,
+    /// Largest relative RMS difference from the reference.
+    pub tolerance: f64,
+}
+
+impl Case {
+    fn new(name: &str, layer: impl Into<Layer>, inputs: &[Shape]) -> Self {
+        let seed = name.bytes().fold(0, |seed: u64, b| (seed * 31 + u64::from(b)) % 0xffff_ffff);
+        Case { name: name.to_string(), layer: layer.into(), inputs: inputs.to_vec(), batch: 2, seed, tolerance: 1e-6 }
+    }
+
+    /// A network around the layer. It reads its first input from the network's; the others are made from that by a
+    /// 1x1 convolution (or, for vectors, a linear layer).
+    pub fn network(&self) -> Result<Network> {
+        let mut net = Network::builder(self.name.as_str(), self.inputs[0].clone());
+        let mut values = vec![ValueId::INPUT];
+        for (i, shape) in self.inputs.iter().enumerate().skip(1) {
+            let name = format!("branch{i}");
+            let branch: Layer = match shape.len() {
+                3 => Conv2d::new(shape[0], 1).into(),
+                _ => Linear::new(shape[0]).into(),
+            };
+            values.push(net.push_with(name, branch, &[ValueId::INPUT])?);
+        }
+        net.push_with("layer", self.layer.clone(), &values)?;
+        net.finish()
+    }
+
+    /// The same network with a classifier of three classes behind it, for training.
+    pub fn classifier(&self) -> Result<Network> {
+        let network = self.network()?;
+        let mut net = Network::builder(network.name(), network.input_shape().clone());
+        for node in network.nodes() {
+            net.push_with(node.name.clone(), node.layer.clone(), &node.inputs)?;
+        }
+        net.push("flatten", Flatten)?;
+        net.push("classifier", Linear::new(3))?;
+        net.push("softmax", Softmax)?;
+        net.finish()
+    }
+}
+
+/// All cases.
+pub fn cases() -> Vec<Case> {
+    let mut cases = convolutions();
+    cases.extend(pools());
+    cases.extend(others());
+    cases
+}
+
+fn image(c: usize, h: usize, w: usize) -> [Shape; 1] {
+    [Shape::from([c, h, w])]
+}
+
+fn convolutions() -> Vec<Case> {
+    vec![
+        Case::new("conv 3x3", Conv2d::new(4, 3), &image(3, 6, 7)),
+        Case::new("conv 3x3 padded", Conv2d::new(8, 3).padding(1), &image(5, 9, 8)),
+        Case::new("conv 1x1", Conv2d::new(17, 1), &image(13, 5, 5)),
+        Case::new("conv 1x1 without bias", Conv2d::new(7, 1).without_bias(), &image(3, 4, 4)),
+        Case::new("conv 1x1 strided", Conv2d::new(6, 1).stride(2), &image(4, 7, 7)),
+        Case::new("conv 5x5 of LeNet", Conv2d::new(6, 5), &image(1, 12, 12)),
+        Case::new("conv that makes one pixel", Conv2d::new(20, 5), &image(4, 5, 5)),
+        Case::new("conv 7x7 strided", Conv2d::new(9, 7).stride(2).padding(3), &image(3, 15, 14)),
+        Case::new("conv 3x3 dilated", Conv2d::new(4, 3).dilation(2).padding(2), &image(3, 8, 8)),
+        Case::new("conv dilated and strided", Conv2d::new(5, 3).dilation([2, 1]).stride([1, 3]), &image(3, 9, 10)),
+        Case::new("conv with uneven padding", Conv2d::new(4, 3).padding([0, 2, 1, 0]), &image(2, 5, 5)),
+        Case::new("conv padded beyond its kernel", Conv2d::new(3, 2).padding(3), &image(2, 3, 3)),
+        Case::new("conv in two groups", Conv2d::new(6, 3).groups(2).padding(1), &image(4, 6, 6)),
+        Case::new("conv depthwise", Conv2d::new(6, 3).groups(6).padding(1), &image(6, 7, 7)),
+        Case::new("conv depthwise strided", Conv2d::new(10, 3).groups(5).stride(2).padding(1), &image(5, 8, 9)),
+        Case::new("conv to one channel", Conv2d::new(1, 3).padding(1), &image(4, 6, 6)),
+        Case::new("conv 1x5", Conv2d::new(5, [1, 5]).padding([0, 2]), &image(3, 4, 9)),
+        Case::new("conv 5x1", Conv2d::new(5, [5, 1]).padding([2, 0]), &image(3, 9, 4)),
+        Case::new("conv on a row", Conv2d::new(3, [1, 3]), &image(2, 1, 40)),
+        Case::new("conv of many channels", Conv2d::new(33, 3).padding(1), &image(40, 5, 6)),
+        Case::new("conv over several blocks", Conv2d::new(70, 3).padding(1), &image(67, 20, 33)),
+    ]
+}
+
+fn pools() -> Vec<Case> {
+    vec![
+        Case::new("max pool 2x2", MaxPool2d::new(2), &image(3, 6, 8)),
+        Case::new("max pool with a rest", MaxPool2d::new(2), &image(3, 7, 5)),
+        Case::new("max pool overlapping", MaxPool2d::new(3).stride(2), &image(2, 9, 9)),
+        Case::new("max pool padded", MaxPool2d::new(3).stride(2).padding(1), &image(2, 8, 7)),
+        Case::new("max pool ceil", MaxPool2d::new(3).stride(2).ceil(), &image(2, 8, 10)),
+        Case::new("avg pool 2x2", AvgPool2d::new(2), &image(3, 6, 8)),
+        Case::new("avg pool padded", AvgPool2d::new(3).stride(2).padding(1), &image(2, 7, 8)),
+        Case::new(
+            "avg pool without padding in its mean",
+            AvgPool2d::new(3).stride(2).padding(1).without_padding_in_mean(),
+            &image(2, 7, 8),
+        ),
+        Case::new("avg pool ceil", AvgPool2d::new(3).stride(2).padding(1).ceil(), &image(2, 8, 6)),
+        Case::new("global avg pool", GlobalAvgPool, &image(5, 4, 7)),
+    ]
+}
+
+fn others() -> Vec<Case> {
+    let vector = |f: usize| [Shape::from([f])];
+    vec![
+        Case::new("linear", Linear::new(10), &vector(84)),
+        Case::new("linear without bias", Linear::new(7).without_bias(), &vector(33)),
+        Case::new("linear wide", Linear::new(130), &vector(301)),
+        Case::new("linear to one", Linear::new(1), &vector(5)),
+        Case::new("batch norm", BatchNorm2d::new(), &image(4, 5, 3)),
+        Case::new("batch norm of vectors", BatchNorm2d { epsilon: 1e-3, momentum: 0.2 }, &vector(9)),
+        Case::new(
+            "local response norm",
+            LocalResponseNorm { alpha: 0.5, ..LocalResponseNorm::new(5) },
+            &image(7, 3, 4),
+        ),
+        Case::new(
+            "local response norm, even size",
+            LocalResponseNorm { alpha: 0.5, ..LocalResponseNorm::new(4) },
+            &image(3, 2, 2),
+        ),
+        Case::new("dropout", Dropout::new(0.4), &image(3, 4, 5)),
+        Case::new("flatten", Flatten, &image(3, 2, 5)),
+        Case::new("add", Add, &[Shape::from([3, 4, 5]), Shape::from([3, 4, 5]), Shape::from([3, 4, 5])]),
+        Case::new("concat", Concat, &[Shape::from([3, 4, 5]), Shape::from([1, 4, 5]), Shape::from([6, 4, 5])]),
+        Case::new("concat of vectors", Concat, &[Shape::from([3]), Shape::from([7])]),
+        Case::new("softmax", Softmax, &vector(11)),
+        Case::new("softmax of images", Softmax, &image(4, 3, 2)),
+        Case::new("relu", Activation::Relu, &image(3, 5, 4)),
+        Case::new("leaky relu", Activation::LeakyRelu { slope: 0.1 }, &image(3, 5, 4)),
+        Case::new("elu", Activation::Elu { alpha: 0.7 }, &image(3, 5, 4)),
+        Case::new("sigmoid", Activation::Sigmoid, &image(3, 5, 4)),
+        Case::new("tanh", Activation::Tanh, &vector(31)),
+        Case::new("prelu", Prelu { per_channel: true }, &image(3, 5, 4)),
+        Case::new("prelu with one slope", Prelu { per_channel: false }, &vector(13)),
+    ]
+}
+
+/// Small networks in which layers meet: chains that fuse, branches that do not, values that live long.
+pub fn whole_networks() -> Result<Vec<Network>> {
+    Ok(vec![chain()?, residual()?, inception()?])
+}
+
+fn chain() -> Result<Network> {
+    let mut net = Network::builder("chain", [3, 12, 12]);
+    net.push("conv1", Conv2d::new(8, 3).padding(1).without_bias())?;
+    net.push("bn1", BatchNorm2d::new())?;
+    net.push("relu1", Activation::Relu)?;
+    net.push("pool", MaxPool2d::new(2))?;
+    net.push("lrn", LocalResponseNorm::new(3))?;
+    net.push("conv2", Conv2d::new(6, 3))?;
+    net.push("elu", Activation::Elu { alpha: 1.0 })?;
+    net.push("prelu", Prelu { per_channel: true })?;
+    net.push("flatten", Flatten)?;
+    net.push("drop", Dropout::new(0.5))?;
+    net.push("fc1", Linear::new(20))?;
+    net.push("bn2", BatchNorm2d::new())?;
+    net.push("tanh", Activation::Tanh)?;
+    net.push("fc2", Linear::new(5))?;
+    net.push("softmax", Softmax)?;
+    net.finish()
+}
+
+fn residual() -> Result<Network> {
+    let mut net = Network::builder("residual", [4, 8, 8]);
+    let stem = net.push("stem", Conv2d::new(8, 3).padding(1))?;
+    net.push("conv1", Conv2d::new(8, 3).padding(1))?;
+    net.push("bn1", BatchNorm2d::new())?;
+    net.push("relu1", Activation::Relu)?;
+    let branch = net.push("conv2", Conv2d::new(8, 3).padding(1))?;
+    let sum = net.push_with("add", Add, &[stem, branch])?;
+    let relu = net.push("relu2", Activation::Relu)?;
+    net.push_with("twice", Add, &[relu, relu])?;
+    net.push("pool", GlobalAvgPool)?;
+    let left = net.push("flatten", Flatten)?;
+    net.push_with("pool2", GlobalAvgPool, &[sum])?;
+    let right = net.push("flatten2", Flatten)?;
+    net.push_with("concat", Concat, &[left, right])?;
+    net.push("fc", Linear::new(4))?;
+    net.finish()
+}
+
+fn inception() -> Result<Network> {
+    let mut net = Network::builder("inception", [5, 7, 7]);
+    let a = net.push_with("a", Conv2d::new(3, 1), &[ValueId::INPUT])?;
+    net.push_with("b_reduce", Conv2d::new(2, 1), &[ValueId::INPUT])?;
+    net.push("b_relu", Activation::Relu)?;
+    let b = net.push("b", Conv2d::new(4, 3).padding(1))?;
+    let c = net.push_with("c", AvgPool2d::new(3).stride(1).padding(1), &[ValueId::INPUT])?;
+    net.push_with("concat", Concat, &[a, b, c])?;
+    net.push("depthwise", Conv2d::new(12, 3).groups(12).stride(2))?;
+    net.push("sigmoid", Activation::Sigmoid)?;
+    net.push("flatten", Flatten)?;
+    net.push("fc", Linear::new(6))?;
+    net.push("softmax", Softmax)?;
+    net.finish()
+}
