@@ -1,0 +1,100 @@
+//! Colour photographs.
+
+use image::DynamicImage;
+use image::imageops::FilterType;
+
+/// Colour photographs: the shorter side resized, the middle cropped out, each channel normalised.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Photo {
+    /// Pixels of the shorter side after resizing (bilinear, widened when shrinking).
+    pub shorter_side: u32,
+    /// Pixels of the square that is cropped out of the middle.
+    pub crop: u32,
+    /// Subtracted from red, green and blue in [0, 1].
+    pub mean: [f32; 3],
+    /// What they are divided by.
+    pub deviation: [f32; 3],
+}
+
+impl Photo {
+    pub(super) fn append(&self, picture: &DynamicImage, values: &mut Vec<f32>) {
+        let picture = middle(picture);
+        let (width, height) = self.resized(picture.width(), picture.height());
+        let picture = picture.to_rgb8();
+        let picture = image::imageops::resize(&picture, width, height, FilterType::Triangle);
+        let (left, top) = (half_to_even(width - self.crop), half_to_even(height - self.crop));
+        for channel in 0..3 {
+            for y in 0..self.crop {
+                for x in 0..self.crop {
+                    let byte = picture.get_pixel(left + x, top + y).0[channel];
+                    values.push((f32::from(byte) / 255.0 - self.mean[channel]) / self.deviation[channel]);
+                }
+            }
+        }
+    }
+
+    /// Width and height with the shorter side as asked for; the longer is cut down to whole pixels.
+    fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+        let scaled =
+            |longer: u32, shorter: u32| (u64::from(longer) * u64::from(self.shorter_side) / u64::from(shorter)) as u32;
+        match width <= height {
+            true => (self.shorter_side, scaled(height, width)),
+            false => (scaled(width, height), self.shorter_side),
+        }
+    }
+}
+
+/// Half of `room`, rounded as Python rounds: to the even neighbour.
+fn half_to_even(room: u32) -> u32 {
+    let half = room / 2;
+    half + u32::from(room % 2 == 1 && half % 2 == 1)
+}
+
+/// Cuts the ends off a long picture. The crop takes less than a square from its middle, so a middle of two squares
+/// gives the same result, and a strip of 8 x 10,000 pixels does not grow to 256 x 320,000.
+fn middle(picture: &DynamicImage) -> DynamicImage {
+    let (width, height) = (picture.width(), picture.height());
+    let (most_width, most_height) = (width.min(2 * height), height.min(2 * width));
+    picture.crop_imm((width - most_width) / 2, (height - most_height) / 2, most_width, most_height)
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, Luma, Rgb, RgbImage};
+
+    use super::*;
+    use crate::Preprocess;
+
+    fn append(picture: DynamicImage) -> Vec<f32> {
+        let Preprocess::Photo(photo) = Preprocess::IMAGENET else { panic!("a photo") };
+        let mut values = Vec::new();
+        photo.append(&picture, &mut values);
+        values
+    }
+
+    #[test]
+    fn channels_are_planes_and_normalised() {
+        let values = append(DynamicImage::from(RgbImage::from_pixel(300, 400, Rgb([255, 0, 128]))));
+        assert_eq!(values.len(), 3 * 224 * 224);
+        let expected = [(1.0 - 0.485) / 0.229, (0.0 - 0.456) / 0.224, (128.0 / 255.0 - 0.406) / 0.225];
+        for (plane, expected) in values.chunks(224 * 224).zip(expected) {
+            assert!(plane.iter().all(|v| (v - expected).abs() < 1e-5), "{} {expected}", plane[0]);
+        }
+    }
+
+    #[test]
+    fn the_crop_is_the_middle() {
+        // As large as the resized picture, so that only the crop is left: its first pixel is (16, 16).
+        let picture = RgbImage::from_fn(256, 256, |x, y| Rgb([x as u8, y as u8, 0]));
+        let values = append(DynamicImage::from(picture));
+        assert!((values[0] - (16.0 / 255.0 - 0.485) / 0.229).abs() < 1e-5);
+        assert!((values[224 * 224] - (16.0 / 255.0 - 0.456) / 0.224).abs() < 1e-5);
+    }
+
+    #[test]
+    fn grey_and_long_and_deep_pictures_work() {
+        assert_eq!(append(DynamicImage::from(GrayImage::from_pixel(9, 9, Luma([7])))).len(), 150_528);
+        assert_eq!(append(DynamicImage::new_rgb16(8, 10_000)).len(), 150_528);
+        assert_eq!(append(DynamicImage::new_rgb8(10_000, 8)).len(), 150_528);
+    }
+}
