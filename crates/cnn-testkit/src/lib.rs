@@ -3,7 +3,7 @@
 //! A [`Case`] is a layer on shapes with a seed. The same list feeds the agreement of every backend with the reference,
 //! the finite differences behind every backward pass, and the benches. A backend's conformance test is
 //!
-//! ```
+//! ```no_run
 //! cnn_testkit::conformance::check(&cnn_core::Reference::new());
 //! ```
 

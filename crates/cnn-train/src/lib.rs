@@ -1,1 +1,19 @@
-//! .
+//! Training for the `cnn` library: data sets, the epoch loop, learning rates, checkpoints and metrics.
+//!
+//! What happens in one step is the backend's ([`cnn_core::Trainer`]); this crate feeds it batches ([`data`]), moves
+//! the learning rate ([`Schedule`]), judges ([`metrics`]) and saves ([`Checkpoint`]). [`Fit`] puts these together.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod error;
+mod fit;
+mod schedule;
+
+pub mod data;
+pub mod metrics;
+
+pub use checkpoint::{Checkpoint, Record};
+pub use error::{Error, Result};
+pub use fit::{EpochReport, Fit, Observer, Settings, Silent};
+pub use schedule::Schedule;

@@ -1,0 +1,99 @@
+//! Batches of a data set, in order or shuffled, preprocessed as they are taken.
+
+use cnn_core::{Shape, Tensor};
+use cnn_models::Preprocess;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::Dataset;
+use crate::Result;
+
+/// The order in which images are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// As they lie in the data set.
+    Given,
+    /// Shuffled: each epoch of a seed in an order of its own, the same on every machine.
+    Shuffled {
+        /// Seed of the training.
+        seed: u64,
+        /// Number of the epoch.
+        epoch: u64,
+    },
+}
+
+/// Takes a data set batch by batch. The last batch may be smaller.
+#[derive(Debug)]
+pub struct Batches<'a> {
+    data: &'a Dataset,
+    preprocess: &'a Preprocess,
+    order: Vec<usize>,
+    size: usize,
+    at: usize,
+}
+
+impl<'a> Batches<'a> {
+    /// Batches of `size`, at least 1.
+    pub fn new(data: &'a Dataset, preprocess: &'a Preprocess, size: usize, order: Order) -> Self {
+        let mut indices: Vec<usize> = (0..data.len()).collect();
+        if let Order::Shuffled { seed, epoch } = order {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            rng.set_stream(epoch);
+            indices.shuffle(&mut rng);
+        }
+        Batches { data, preprocess, order: indices, size: size.max(1), at: 0 }
+    }
+
+    /// Number of batches.
+    pub fn count(&self) -> usize {
+        self.order.len().div_ceil(self.size)
+    }
+
+    /// The next images and labels; `None` at the end. Errors where the model does not take such images.
+    pub fn next_batch(&mut self) -> Result<Option<(Tensor, Vec<u32>)>> {
+        let end = (self.at + self.size).min(self.order.len());
+        let indices = &self.order[self.at..end];
+        if indices.is_empty() {
+            return Ok(None);
+        }
+        self.at = end;
+        let mut values = Vec::new();
+        for &index in indices {
+            self.preprocess.grey(self.data.image(index), self.data.extent(), &mut values)?;
+        }
+        let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
+        let labels = indices.iter().map(|&index| self.data.label(index)).collect();
+        Ok(Some((Tensor::new(shape, values)?, labels)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(order: Order) -> Vec<u32> {
+        let data = Dataset::new([28, 28], vec![0; 784 * 10], (0..10).collect()).unwrap();
+        let model = cnn_models::find("lenet5").unwrap();
+        let mut batches = Batches::new(&data, model.preprocess(), 4, order);
+        assert_eq!(batches.count(), 3);
+        let mut all = Vec::new();
+        while let Some((images, labels)) = batches.next_batch().unwrap() {
+            assert_eq!(images.shape()[..], [labels.len(), 1, 32, 32]);
+            all.extend(labels);
+        }
+        all
+    }
+
+    #[test]
+    fn each_epoch_takes_every_image_once_in_an_order_of_its_own() {
+        assert_eq!(labels(Order::Given), (0..10).collect::<Vec<_>>());
+        let (a, b) = (Order::Shuffled { seed: 1, epoch: 0 }, Order::Shuffled { seed: 1, epoch: 1 });
+        let mut first = labels(a);
+        assert_eq!(first, labels(a));
+        assert_ne!(first, labels(b));
+        assert_ne!(first, labels(Order::Shuffled { seed: 2, epoch: 0 }));
+        first.sort_unstable();
+        assert_eq!(first, (0..10).collect::<Vec<_>>());
+    }
+}

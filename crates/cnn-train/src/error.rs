@@ -1,0 +1,48 @@
+//! The one error type of the crate.
+
+use std::path::PathBuf;
+
+/// Result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong between a data set and trained weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it claims to be.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A directory does not hold a data set.
+    #[error("{}: no {missing}, plain or .gz", path.display())]
+    NoDataset {
+        /// The directory.
+        path: PathBuf,
+        /// The file that was looked for.
+        missing: String,
+    },
+    /// The data do not fit the network.
+    #[error("data: {0}")]
+    Data(String),
+    /// A setting out of range.
+    #[error("{0}")]
+    Setting(String),
+    /// From the network, its weights or its backend.
+    #[error(transparent)]
+    Core(#[from] cnn_core::Error),
+    /// From a model's files or preprocessing.
+    #[error(transparent)]
+    Models(#[from] cnn_models::Error),
+}

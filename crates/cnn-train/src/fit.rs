@@ -1,0 +1,216 @@
+//! The epoch loop.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use cnn_core::{Backend, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
+use cnn_models::Preprocess;
+
+use crate::checkpoint::{Checkpoint, Record};
+use crate::data::{Batches, Dataset, Order};
+use crate::metrics::evaluate;
+use crate::{Error, Result, Schedule};
+
+/// What a training is set to.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Images of a mini-batch.
+    pub batch: usize,
+    /// Passes over the training set.
+    pub epochs: usize,
+    /// Learning rate before the schedule's factor.
+    pub learning_rate: f32,
+    /// The factor's course.
+    pub schedule: Schedule,
+    /// Momentum of stochastic gradient descent.
+    pub momentum: f32,
+    /// Pull of the weights towards 0.
+    pub weight_decay: f32,
+    /// Of the first weights, the order of the images and whatever layers draw.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    /// What LeNet-5 learns MNIST with.
+    fn default() -> Self {
+        Settings {
+            batch: 64,
+            epochs: 12,
+            learning_rate: 0.02,
+            schedule: Schedule::Cosine,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            seed: 1,
+        }
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<()> {
+        let in_range = self.learning_rate > 0.0
+            && self.learning_rate.is_finite()
+            && (0.0..1.0).contains(&self.momentum)
+            && self.weight_decay >= 0.0
+            && self.weight_decay.is_finite();
+        match (self.batch, self.epochs, in_range) {
+            (0, ..) | (_, 0, _) => Err(Error::Setting("batch and epochs must be at least 1".to_string())),
+            (_, _, false) => Err(Error::Setting(format!(
+                "learning rate {}, momentum {} or weight decay {} is out of range",
+                self.learning_rate, self.momentum, self.weight_decay
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn recipe(&self) -> Recipe {
+        let optimizer = Optimizer::Sgd { momentum: self.momentum, weight_decay: self.weight_decay };
+        Recipe::new(optimizer).seed(self.seed)
+    }
+}
+
+/// What an epoch showed.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct EpochReport {
+    /// Mean loss over the epoch's batches, as they were learned from.
+    pub train_loss: f64,
+    /// Share of the training images that were right when they were learned from.
+    pub train_accuracy: f64,
+    /// Share of the test images that were right after the epoch.
+    pub test_accuracy: f64,
+    /// Images a second, training.
+    pub train_images_per_s: f64,
+    /// Images a second, testing.
+    pub test_images_per_s: f64,
+}
+
+/// Is told how a training goes.
+pub trait Observer {
+    /// `images` of the epoch's are done; `loss` is the last batch's.
+    fn batch(&mut self, _epoch: usize, _images: usize, _loss: f64) {}
+
+    /// An epoch is done, tested and saved.
+    fn epoch(&mut self, _epoch: usize, _report: &EpochReport) {}
+}
+
+/// Is told nothing worth its while.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+/// A training to be run.
+#[derive(Debug)]
+pub struct Fit<'a> {
+    /// Where it runs.
+    pub backend: &'a dyn Backend,
+    /// What learns. The model's name is the network's.
+    pub network: &'a Network,
+    /// How images become the network's input.
+    pub preprocess: &'a Preprocess,
+    /// What is learned from.
+    pub train: &'a Dataset,
+    /// What it is judged by after every epoch.
+    pub test: &'a Dataset,
+    /// How.
+    pub settings: Settings,
+    /// Written after every epoch: a checkpoint, which is a weights file too.
+    pub save: Option<PathBuf>,
+}
+
+/// Images of a batch of the test after each epoch.
+const TEST_BATCH: usize = 250;
+
+impl Fit<'_> {
+    /// Trains from fresh weights.
+    pub fn run(&self, observer: &mut dyn Observer) -> Result<Checkpoint> {
+        let weights = Weights::random(self.network, self.settings.seed)?;
+        let trainer = self.backend.compile_training(self.network, &weights, &self.settings.recipe())?;
+        self.epochs(trainer, Vec::new(), observer)
+    }
+
+    /// Goes on where `checkpoint` stopped. The settings may differ in the number of epochs only.
+    pub fn resume(&self, checkpoint: &Checkpoint, observer: &mut dyn Observer) -> Result<Checkpoint> {
+        let Record { model, images, settings, epochs, .. } = &checkpoint.record;
+        let same = Settings { epochs: self.settings.epochs, ..settings.clone() } == self.settings;
+        if !same || model != self.network.name() || *images != self.train.len() {
+            let reason = format!(
+                "the checkpoint is of `{model}` on {images} images with {settings:?}, \
+                 which is not `{}` on {} with {:?}",
+                self.network.name(),
+                self.train.len(),
+                self.settings
+            );
+            return Err(Error::Setting(reason));
+        }
+        let recipe = self.settings.recipe();
+        let mut trainer = self.backend.compile_training(self.network, &checkpoint.weights, &recipe)?;
+        trainer.restore(&checkpoint.state)?;
+        self.epochs(trainer, epochs.clone(), observer)
+    }
+
+    fn epochs(
+        &self,
+        mut trainer: Box<dyn Trainer>,
+        done: Vec<EpochReport>,
+        observer: &mut dyn Observer,
+    ) -> Result<Checkpoint> {
+        self.settings.check()?;
+        self.train.check_classes(self.network.output_shape().elements())?;
+        let record = Record {
+            model: self.network.name().to_string(),
+            backend: self.backend.name().to_string(),
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            images: self.train.len(),
+            settings: self.settings.clone(),
+            epochs: done,
+        };
+        let mut checkpoint = Checkpoint { weights: trainer.weights()?, state: trainer.state()?, record };
+        for epoch in checkpoint.record.epochs.len()..self.settings.epochs {
+            let report = self.epoch(trainer.as_mut(), epoch, observer)?;
+            checkpoint.weights = trainer.weights()?;
+            checkpoint.state = trainer.state()?;
+            let report = self.judge(&checkpoint.weights, report)?;
+            checkpoint.record.epochs.push(report);
+            if let Some(path) = &self.save {
+                checkpoint.write(path)?;
+            }
+            observer.epoch(epoch, &report);
+        }
+        Ok(checkpoint)
+    }
+
+    fn epoch(&self, trainer: &mut dyn Trainer, epoch: usize, observer: &mut dyn Observer) -> Result<EpochReport> {
+        let start = Instant::now();
+        let order = Order::Shuffled { seed: self.settings.seed, epoch: epoch as u64 };
+        let mut batches = Batches::new(self.train, self.preprocess, self.settings.batch, order);
+        let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
+        let steps = (per_epoch * self.settings.epochs) as f64;
+        let (mut loss, mut correct, mut images) = (0.0, 0, 0);
+        while let Some((batch, labels)) = batches.next_batch()? {
+            let stats = trainer.gradients(&batch, &labels, &mut KeepGradients)?;
+            let factor = self.settings.schedule.factor(step as f64 / steps);
+            trainer.update((f64::from(self.settings.learning_rate) * factor) as f32)?;
+            loss += stats.loss * stats.images as f64;
+            correct += stats.correct;
+            images += stats.images;
+            step += 1;
+            observer.batch(epoch, images, stats.loss);
+        }
+        Ok(EpochReport {
+            train_loss: loss / images as f64,
+            train_accuracy: correct as f64 / images as f64,
+            train_images_per_s: images as f64 / start.elapsed().as_secs_f64(),
+            test_accuracy: 0.0,
+            test_images_per_s: 0.0,
+        })
+    }
+
+    fn judge(&self, weights: &Weights, report: EpochReport) -> Result<EpochReport> {
+        let start = Instant::now();
+        let model = (self.network, weights);
+        let confusion = evaluate(self.backend, model, self.preprocess, self.test, TEST_BATCH, |_| {})?;
+        let test_images_per_s = confusion.total() as f64 / start.elapsed().as_secs_f64();
+        Ok(EpochReport { test_accuracy: confusion.accuracy(), test_images_per_s, ..report })
+    }
+}
