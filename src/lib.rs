@@ -1,1 +1,50 @@
-//! .
+//! Convolutional networks in your own program, on a backend that you choose at run time.
+//!
+//! A network is data ([`Network`]), a backend is an object ([`Backend`], made by [`backend`]), and compiling one on
+//! the other gives a [`Plan`] that threads share, each with a cheap [`Session`]:
+//!
+//! ```
+//! use cnn::{CompileOptions, models};
+//!
+//! let model = models::find("lenet5")?;
+//! let (network, weights) = (model.network()?, model.shipped_weights().expect("LeNet-5 has some")?);
+//! let plan = cnn::backend("auto")?.compile(&network, &weights, &CompileOptions::default())?;
+//! let picture = model.preprocess().bytes(models::digits()[7].1)?;
+//! let probabilities = plan.session()?.run(&picture)?;
+//! let best = &model.labels().top_k(&probabilities, 1)?[0][0];
+//! assert_eq!(best.label, "7");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # A tour
+//! | to | see |
+//! |---|---|
+//! | pick a backend by name, list them all | [`backend`], [`backends()`] |
+//! | take a known network, its pictures and its labels | [`models`] |
+//! | build a network of your own | [`Network::builder`], [`layers`] |
+//! | read and write weights | [`models::weights_file`], [`Weights`] |
+//! | see what was chosen for each layer, and what it costs | [`Plan::report`], [`Session::profile`] |
+//! | train | [`train::Fit`], or a [`Trainer`] step by step |
+//! | write a backend | [`Backend`], with [`Reference`] as the shortest example |
+//! | write a layer | [`layers::Operation`], put into a network as [`Layer::Custom`] |
+
+#![forbid(unsafe_code)]
+
+mod backends;
+
+pub use backends::{BackendEntry, BackendOptions, Error, backend, backend_with, backends};
+
+pub use cnn_core::{
+    Backend, CompileOptions, DType, DeviceInfo, Layer, Network, NetworkBuilder, Optimizer, Plan, PlanReport, Profile,
+    Recipe, Reference, Session, Shape, StepStats, Tensor, Trainer, ValueId, WeightView, Weights, backend as interface,
+    layers, network, training, window,
+};
+pub use cnn_cpu::Cpu;
+
+/// Networks by name, with their pictures, labels and weights.
+pub use cnn_models as models;
+/// Data sets, the epoch loop, checkpoints and metrics.
+pub use cnn_train as train;
+
+/// Errors of networks, weights and backends.
+pub use cnn_core::Error as CoreError;

@@ -1,0 +1,65 @@
+//! Whole networks against ONNX Runtime: `scripts/golden` made the files, from the formula that is repeated here.
+
+use std::path::Path;
+
+use cnn::layers::Init;
+use cnn::{BackendOptions, CompileOptions, Network, Tensor, Weights, backends, models};
+use ndarray::ArrayD;
+
+/// Numbers of tensor `tensor` in [-scale, scale), as `numbers` of the script makes them.
+fn numbers(tensor: u64, count: usize, scale: f32) -> Vec<f32> {
+    let number = |i: u64| {
+        let mut z = i.wrapping_add((tensor << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z >> 40) as f32 / (1u64 << 23) as f32 - 1.0) * scale
+    };
+    (0..count as u64).map(number).collect()
+}
+
+fn weights(network: &Network) -> Weights {
+    let mut weights = Weights::new();
+    for (i, parameter) in network.parameters().enumerate() {
+        let scale = match parameter.init {
+            Init::He { fan_in } => (6.0 / fan_in as f64).sqrt() as f32,
+            Init::Constant(_) => 0.05,
+        };
+        let values = numbers(i as u64 + 1, parameter.shape.elements(), scale);
+        weights.insert(parameter.name, Tensor::new(parameter.shape, values).unwrap());
+    }
+    weights
+}
+
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.npy"));
+    let golden: ArrayD<f32> = ndarray_npy::read_npy(path).unwrap();
+    let golden = Tensor::from(golden);
+    let network = models::find(name).unwrap().network().unwrap();
+    let weights = weights(&network);
+    let shape = network.input_shape().with_batch(1);
+    let input = Tensor::new(shape.clone(), numbers(0, shape.elements(), 1.0)).unwrap();
+    for entry in backends() {
+        let backend = entry.create(&BackendOptions::default()).unwrap();
+        let plan = backend.compile(&network, &weights, &CompileOptions::default()).unwrap();
+        let output = plan.session().unwrap().run(&input).unwrap();
+        assert_eq!(output.shape(), golden.shape());
+        let apart = output.to_f32().iter().zip(golden.to_f32().iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart <= 1e-5, "{name} on {}: {apart:e} from ONNX Runtime", entry.name);
+        assert_eq!(output.argmax(), golden.argmax(), "{name} on {}", entry.name);
+    }
+}
+
+#[test]
+fn lenet5_agrees_with_onnx_runtime() {
+    check("lenet5");
+}
+
+#[test]
+fn lenet5_original_agrees_with_onnx_runtime() {
+    check("lenet5-original");
+}
+
+#[test]
+fn vgg16_agrees_with_onnx_runtime() {
+    check("vgg16");
+}
