@@ -1,1 +1,62 @@
-fn main() {}
+//! The `cnn` program.
+
+#![forbid(unsafe_code)]
+
+mod commands;
+mod load;
+mod npy;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// Runs, times, trains and inspects convolutional networks on backends chosen at run time.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// End standard output with one JSON object; all else goes to standard error.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Devices(commands::devices::Devices),
+    Classify(commands::classify::Classify),
+    Bench(commands::bench::Bench),
+    Train(commands::train::Train),
+    Test(commands::test::Test),
+    Inspect(commands::inspect::Inspect),
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .without_time()
+        .with_target(false)
+        .init();
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    let result = match &arguments.command {
+        Command::Devices(command) => command.run(&output),
+        Command::Classify(command) => command.run(&output),
+        Command::Bench(command) => command.run(&output),
+        Command::Train(command) => command.run(&output),
+        Command::Test(command) => command.run(&output),
+        Command::Inspect(command) => command.run(&output),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever a library put into its message.
+            eprintln!("error: {}", format!("{error:#}").lines().collect::<Vec<_>>().join(" "));
+            ExitCode::from(2)
+        }
+    }
+}

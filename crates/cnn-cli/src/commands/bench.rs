@@ -1,0 +1,204 @@
+//! `cnn bench`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::bail;
+use clap::Args;
+use cnn::models::Model;
+use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
+use serde::Serialize;
+
+use crate::output::{Output, table};
+use crate::{load, npy};
+
+/// Times a network on a backend. Loading, compiling and up to two first runs are not counted.
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// The network.
+    model: String,
+    /// Its weights, a safetensors file; those that come with the model, or random ones, otherwise.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// The input, a .npy file of float32 [N, C, H, W]; grey everywhere otherwise.
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// auto, cpu or reference.
+    #[arg(long, default_value = "auto")]
+    backend: String,
+    /// A row of the backend's table, used wherever it accepts, such as conv2d/direct.
+    #[arg(long)]
+    algorithm: Option<String>,
+    /// Threads of the cpu backend; the physical cores otherwise.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Images a run, without --input.
+    #[arg(long, default_value_t = 1)]
+    batch: usize,
+    /// Runs that are counted.
+    #[arg(long, default_value_t = 7)]
+    reps: usize,
+    /// Print the time of every step.
+    #[arg(long)]
+    per_layer: bool,
+    /// Write the output as a .npy file.
+    #[arg(long, value_name = "FILE")]
+    save_output: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    backend: String,
+    device: String,
+    threads: usize,
+    batch: usize,
+    median_ms: f64,
+    min_ms: f64,
+    images_per_s: f64,
+    peak_rss_mib: Option<f64>,
+    argmax: usize,
+    algorithms: Vec<Step>,
+}
+
+#[derive(Serialize)]
+struct Step {
+    layer: String,
+    algorithm: String,
+    ms: Option<f64>,
+}
+
+impl Bench {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        if self.batch == 0 || self.reps == 0 {
+            bail!("--batch and --reps must be at least 1");
+        }
+        let (model, network) = load::model(&self.model)?;
+        let weights = self.weights(output, model, &network)?;
+        let input = self.input(&network)?;
+        let backend = load::backend(&self.backend, self.threads)?;
+        let mut options = CompileOptions::default().batch(input.batch());
+        if let Some(algorithm) = &self.algorithm {
+            options = options.algorithm(algorithm.as_str());
+        }
+        let plan = load::plan(backend.as_ref(), &network, (&weights, self.weights.as_deref()), &options)?;
+        drop(weights);
+        let mut session = plan.session()?;
+        let (times, result) = self.time(session.as_mut(), &input)?;
+        if let Some(path) = &self.save_output {
+            npy::write(path, &result)?;
+        }
+        let report = Report {
+            model: network.name().to_string(),
+            backend: backend.name().to_string(),
+            device: backend.device().name.clone(),
+            threads: backend.device().threads,
+            batch: input.batch(),
+            median_ms: times[times.len() / 2],
+            min_ms: times[0],
+            images_per_s: 1e3 * input.batch() as f64 / times[times.len() / 2],
+            peak_rss_mib: peak_rss_mib(),
+            argmax: result.argmax()[0],
+            algorithms: self.steps(output, plan.as_ref(), session.as_mut(), &input)?,
+        };
+        output.say(format!(
+            "{} on {} ({}, {} threads), batch {}: median {:.3} ms, fastest {:.3} ms, {:.1} images/s, class {}",
+            report.model,
+            report.backend,
+            report.device,
+            report.threads,
+            report.batch,
+            report.median_ms,
+            report.min_ms,
+            report.images_per_s,
+            report.argmax
+        ));
+        output.finish(&report)
+    }
+
+    fn weights(&self, output: &Output, model: &Model, network: &Network) -> anyhow::Result<Weights> {
+        if self.weights.is_none() && model.shipped_weights().is_none() {
+            output.say(format!("`{}` comes without weights: random ones", model.name));
+            return Ok(Weights::random(network, 0)?);
+        }
+        load::weights(model, self.weights.as_deref())
+    }
+
+    fn input(&self, network: &Network) -> anyhow::Result<Tensor> {
+        match &self.input {
+            Some(path) => npy::read(path),
+            None => {
+                let shape = network.input_shape().with_batch(self.batch);
+                Ok(Tensor::new(shape.clone(), vec![0.5; shape.elements()])?)
+            }
+        }
+    }
+
+    /// Sorted times in milliseconds, and the last run's output.
+    fn time(&self, session: &mut dyn Session, input: &Tensor) -> anyhow::Result<(Vec<f64>, Tensor)> {
+        for _ in 0..2.min(self.reps - 1) {
+            session.run(input)?;
+        }
+        let mut timed = || -> anyhow::Result<(f64, Tensor)> {
+            let start = Instant::now();
+            let result = session.run(input)?;
+            Ok((1e3 * start.elapsed().as_secs_f64(), result))
+        };
+        let (first, mut result) = timed()?;
+        let mut times = vec![first];
+        for _ in 1..self.reps {
+            let (time, next) = timed()?;
+            times.push(time);
+            result = next;
+        }
+        times.sort_by(f64::total_cmp);
+        Ok((times, result))
+    }
+
+    /// The plan's steps, with the times of one more run where they were asked for.
+    fn steps(
+        &self,
+        output: &Output,
+        plan: &dyn Plan,
+        session: &mut dyn Session,
+        input: &Tensor,
+    ) -> anyhow::Result<Vec<Step>> {
+        if !self.per_layer {
+            let steps = plan.report().steps.iter();
+            let step = |s: &cnn::interface::StepReport| Step {
+                layer: s.layer.clone(),
+                algorithm: s.algorithm.clone(),
+                ms: None,
+            };
+            return Ok(steps.map(step).collect());
+        }
+        let profile = session.profile(input)?;
+        let mut rows = table(&["layer", "algorithm", "output", "ms", "share", "GFLOP/s"], 3..6);
+        let total = profile.total.as_secs_f64();
+        for (step, report) in profile.steps.iter().zip(&plan.report().steps) {
+            let seconds = step.time.as_secs_f64();
+            rows.add_row([
+                std::iter::once(&report.layer).chain(&report.fused).map(String::as_str).collect::<Vec<_>>().join("+"),
+                step.algorithm.clone(),
+                report.output.to_string(),
+                format!("{:.3}", 1e3 * seconds),
+                format!("{:.1} %", 100.0 * seconds / total),
+                format!("{:.1}", step.gflops()),
+            ]);
+        }
+        output.say(rows.trim_fmt());
+        let step = |s: &cnn::interface::StepProfile| Step {
+            layer: s.layer.clone(),
+            algorithm: s.algorithm.clone(),
+            ms: Some(1e3 * s.time.as_secs_f64()),
+        };
+        Ok(profile.steps.iter().map(step).collect())
+    }
+}
+
+/// Largest resident memory of this process so far, as Linux tells it.
+fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().split(' ').next()?.parse::<f64>().ok()? / 1024.0)
+}

@@ -1,0 +1,105 @@
+//! `cnn classify`
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use cnn::models::{Model, Prediction, digits};
+use cnn::{Backend, CompileOptions, Tensor, backends};
+use serde::Serialize;
+
+use crate::load;
+use crate::output::{Output, table};
+
+/// Says what is on pictures. Without pictures: the ten handwritten digits that come with the program.
+#[derive(Args)]
+pub(crate) struct Classify {
+    /// PNG or JPEG files.
+    images: Vec<PathBuf>,
+    /// The network.
+    #[arg(long, default_value = "lenet5")]
+    model: String,
+    /// Its weights, a safetensors file; those that come with the model otherwise.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// auto, cpu, reference, or all of them in turn.
+    #[arg(long, default_value = "auto")]
+    backend: String,
+    /// How many classes to name, the likeliest first.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// Threads of the cpu backend; the physical cores otherwise.
+    #[arg(long)]
+    threads: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Classified {
+    image: String,
+    backend: String,
+    ms: f64,
+    predictions: Vec<Prediction>,
+}
+
+impl Classify {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        let (model, network) = load::model(&self.model)?;
+        let weights = load::weights(model, self.weights.as_deref())?;
+        let pictures = self.pictures(model)?;
+        let mut results = Vec::new();
+        for backend in self.backends()? {
+            let options = CompileOptions::default();
+            let weights = (&weights, self.weights.as_deref());
+            let mut session = load::plan(backend.as_ref(), &network, weights, &options)?.session()?;
+            for (image, picture) in &pictures {
+                let start = Instant::now();
+                let probabilities = session.run(picture)?;
+                let ms = 1e3 * start.elapsed().as_secs_f64();
+                let predictions = model.labels().top_k(&probabilities, self.top)?.swap_remove(0);
+                results.push(Classified { image: image.clone(), backend: backend.name().to_string(), ms, predictions });
+            }
+        }
+        self.print(output, &results);
+        output.finish(&serde_json::json!({ "model": model.name, "results": results }))
+    }
+
+    /// The pictures as the model wants them, with their names. All of them, so that a bad one is told at once.
+    fn pictures(&self, model: &Model) -> anyhow::Result<Vec<(String, Tensor)>> {
+        let shipped = digits().into_iter().map(|(digit, bytes)| {
+            let picture = model.preprocess().bytes(bytes);
+            (format!("digit {digit}"), picture)
+        });
+        let given = self.images.iter().map(|path: &PathBuf| {
+            let picture = model.preprocess().picture(Path::new(path));
+            (path.display().to_string(), picture)
+        });
+        let all: Vec<_> = if self.images.is_empty() { shipped.collect() } else { given.collect() };
+        all.into_iter().map(|(name, picture)| Ok((name.clone(), picture.with_context(|| name)?))).collect()
+    }
+
+    fn backends(&self) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
+        match self.backend.as_str() {
+            "all" => backends().iter().map(|entry| load::backend(entry.name, self.threads)).collect(),
+            name => Ok(vec![load::backend(name, self.threads)?]),
+        }
+    }
+
+    fn print(&self, output: &Output, results: &[Classified]) {
+        let mut rows = table(&["picture", "backend", "class", "", "ms"], 3..5);
+        for result in results {
+            for (i, prediction) in result.predictions.iter().enumerate() {
+                let percent = format!("{:.2} %", 100.0 * prediction.probability);
+                let label = prediction.label.clone();
+                rows.add_row(match i {
+                    0 => {
+                        vec![result.image.clone(), result.backend.clone(), label, percent, format!("{:.3}", result.ms)]
+                    }
+                    _ => vec![String::new(), String::new(), label, percent],
+                });
+            }
+        }
+        output.say(rows.trim_fmt());
+    }
+}

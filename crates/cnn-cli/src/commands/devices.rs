@@ -1,0 +1,50 @@
+//! `cnn devices`
+
+use clap::Args;
+use cnn::{BackendOptions, DeviceInfo, backends};
+use serde::Serialize;
+
+use crate::output::{Output, table};
+
+/// Every backend and its device; for one that this machine cannot run, why.
+#[derive(Args)]
+pub(crate) struct Devices {}
+
+#[derive(Serialize)]
+struct Found {
+    backend: &'static str,
+    device: Option<DeviceInfo>,
+    error: Option<String>,
+}
+
+impl Devices {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        let mut rows = table(&["backend", "device", "driver", "threads", "memory", "what it is"], 3..5);
+        let mut found = Vec::new();
+        for entry in backends() {
+            let created = entry.create(&BackendOptions::default());
+            let (device, error) = match created {
+                Ok(backend) => (Some(backend.device().clone()), None),
+                Err(error) => (None, Some(error.to_string())),
+            };
+            rows.add_row(match (&device, &error) {
+                (Some(device), _) => vec![
+                    entry.name.to_string(),
+                    device.name.clone(),
+                    device.driver.clone(),
+                    device.threads.to_string(),
+                    memory(device.memory),
+                    [&[entry.summary.to_string()], &device.features[..]].concat().join(", "),
+                ],
+                (None, error) => vec![entry.name.to_string(), error.clone().unwrap_or_default()],
+            });
+            found.push(Found { backend: entry.name, device, error });
+        }
+        output.say(rows.trim_fmt());
+        output.finish(&serde_json::json!({ "backends": found }))
+    }
+}
+
+fn memory(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)) }
+}

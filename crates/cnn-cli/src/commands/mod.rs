@@ -1,0 +1,8 @@
+//! One file a command.
+
+pub(crate) mod bench;
+pub(crate) mod classify;
+pub(crate) mod devices;
+pub(crate) mod inspect;
+pub(crate) mod test;
+pub(crate) mod train;

@@ -1,0 +1,85 @@
+//! `cnn test`
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use cnn::train::data::{Dataset, Split};
+use cnn::train::metrics::{Confusion, evaluate};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load;
+use crate::output::{Output, table};
+
+/// Measures a network's accuracy on a data set.
+#[derive(Args)]
+pub(crate) struct Test {
+    /// The network.
+    model: String,
+    /// Directory of t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or .gz.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Its weights, a safetensors file; those that come with the model otherwise.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// auto, cpu or reference.
+    #[arg(long, default_value = "auto")]
+    backend: String,
+    /// Threads of the cpu backend; the physical cores otherwise.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Images a run.
+    #[arg(long, default_value_t = 250)]
+    batch: usize,
+    /// Only so many images, from the first.
+    #[arg(long)]
+    limit: Option<usize>,
+}
+
+impl Test {
+    pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        let (model, network) = load::model(&self.model)?;
+        let weights = load::weights(model, self.weights.as_deref())?;
+        let backend = load::backend(&self.backend, self.threads)?;
+        let mut data = Dataset::from_idx(&self.data, Split::Test)?;
+        data.truncate(self.limit.unwrap_or(usize::MAX));
+
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}")?;
+        let bar = ProgressBar::new(data.len() as u64).with_style(style);
+        let start = Instant::now();
+        let model_and_weights = (&network, &weights);
+        let evaluated = evaluate(backend.as_ref(), model_and_weights, model.preprocess(), &data, self.batch, |done| {
+            bar.set_position(done as u64);
+        });
+        bar.finish_and_clear();
+        let confusion = match &self.weights {
+            Some(path) => evaluated.with_context(|| path.display().to_string())?,
+            None => evaluated?,
+        };
+        let images_per_s = confusion.total() as f64 / start.elapsed().as_secs_f64();
+        output.say(confusion_table(&confusion).trim_fmt());
+        let accuracy = confusion.accuracy();
+        output.say(format!("{:.4} of {} images right, {images_per_s:.0} images/s", accuracy, confusion.total()));
+        output.finish(&serde_json::json!({
+            "model": network.name(),
+            "backend": backend.name(),
+            "images": confusion.total(),
+            "test_accuracy": accuracy,
+            "test_images_per_s": images_per_s,
+            "confusion": (0..confusion.classes()).map(|c| confusion.row(c)).collect::<Vec<_>>(),
+        }))
+    }
+}
+
+/// A row a class, a column for what it was taken for.
+fn confusion_table(confusion: &Confusion) -> comfy_table::Table {
+    let classes: Vec<String> = (0..confusion.classes()).map(|c| c.to_string()).collect();
+    let header: Vec<&str> = std::iter::once("is \\ taken for").chain(classes.iter().map(String::as_str)).collect();
+    let mut rows = table(&header, 1..header.len());
+    for (truth, class) in classes.iter().enumerate() {
+        let counts = confusion.row(truth).iter().map(|&n| if n == 0 { ".".to_string() } else { n.to_string() });
+        rows.add_row(std::iter::once(class.clone()).chain(counts));
+    }
+    rows
+}

@@ -1,0 +1,52 @@
+//! Models, weights and backends from the command line's words.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use cnn::models::{self, Model, weights_file};
+use cnn::{Backend, BackendOptions, CompileOptions, Network, Plan, Weights};
+
+/// A model with its network.
+pub(crate) fn model(name: &str) -> anyhow::Result<(&'static Model, Network)> {
+    if Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
+        bail!("{name}: this version reads no ONNX files; name a model: {}", model_names());
+    }
+    let model = models::find(name)?;
+    Ok((model, model.network()?))
+}
+
+fn model_names() -> String {
+    models::models().iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
+}
+
+/// The weights of a file, mapped into memory, or those that come with the model.
+pub(crate) fn weights(model: &Model, file: Option<&Path>) -> anyhow::Result<Weights> {
+    match (file, model.shipped_weights()) {
+        (Some(path), _) => Ok(weights_file::map(path)?),
+        (None, Some(shipped)) => Ok(shipped?),
+        (None, None) => bail!("`{}` comes without weights; pass --weights FILE.safetensors", model.name),
+    }
+}
+
+/// A backend by name, on so many threads.
+pub(crate) fn backend(name: &str, threads: Option<usize>) -> anyhow::Result<Arc<dyn Backend>> {
+    if threads == Some(0) {
+        bail!("--threads must be at least 1");
+    }
+    Ok(cnn::backend_with(name, &BackendOptions::default().threads(threads))?)
+}
+
+/// A plan; what is wrong with the weights is told with the name of their file.
+pub(crate) fn plan(
+    backend: &dyn Backend,
+    network: &Network,
+    (weights, file): (&Weights, Option<&Path>),
+    options: &CompileOptions,
+) -> anyhow::Result<Arc<dyn Plan>> {
+    let plan = backend.compile(network, weights, options);
+    match file {
+        Some(file) => plan.with_context(|| file.display().to_string()),
+        None => Ok(plan?),
+    }
+}

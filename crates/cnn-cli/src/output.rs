@@ -1,0 +1,52 @@
+//! What goes to standard output, and what to standard error.
+
+use std::io::Write;
+use std::ops::Range;
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+/// Prints for a person, or, with `--json`, ends standard output with one JSON object.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Output { json }
+    }
+
+    /// Prints text for a person: to standard output, or to standard error where that is for JSON.
+    pub(crate) fn say(&self, text: impl std::fmt::Display) {
+        let written = match self.json {
+            true => writeln!(std::io::stderr(), "{text}"),
+            false => writeln!(std::io::stdout(), "{text}"),
+        };
+        quit_if_nobody_reads(written);
+    }
+
+    /// Prints the command's result where JSON was asked for.
+    pub(crate) fn finish(&self, result: &impl Serialize) -> anyhow::Result<()> {
+        if self.json {
+            quit_if_nobody_reads(writeln!(std::io::stdout(), "{}", serde_json::to_string(result)?));
+        }
+        Ok(())
+    }
+}
+
+/// `cnn inspect vgg16 | head` is no error.
+fn quit_if_nobody_reads(written: std::io::Result<()>) {
+    if written.is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A table with a header; the columns `numbers` to the right, the others to the left.
+pub(crate) fn table(header: &[&str], numbers: Range<usize>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut().take(numbers.end).skip(numbers.start) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

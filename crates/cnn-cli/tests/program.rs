@@ -1,0 +1,268 @@
+//! The program, as a user meets it: its words, its JSON, and what it says of bad input.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use serde_json::Value;
+
+fn cnn(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnn"));
+    command.args(arguments).env_remove("CNN_BACKEND");
+    command
+}
+
+/// The JSON that the last line of standard output holds.
+fn json(arguments: &[&str]) -> Value {
+    let output = cnn(arguments).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+/// The one line of standard error of a command that has to end with code 2.
+fn refused(arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = cnn(arguments).output().unwrap();
+    let text = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(2), "{arguments:?}: {text}");
+    assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
+    assert!(text.starts_with("error: ") && !text.contains("panicked"), "{text}");
+    text.trim_start_matches("error: ").trim_end().to_string()
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A directory with the thousand digits, as training set and as test set.
+fn mnist() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for kind in ["images-idx3", "labels-idx1"] {
+        let source = repository().join(format!("tests/data/mnist-1000/t10k-{kind}-ubyte.gz"));
+        for split in ["t10k", "train"] {
+            std::fs::copy(&source, directory.path().join(format!("{split}-{kind}-ubyte.gz"))).unwrap();
+        }
+    }
+    directory
+}
+
+#[test]
+fn without_arguments_classify_reads_the_ten_digits() {
+    let result = json(&["classify"]);
+    let results = result["results"].as_array().unwrap();
+    let labels: Vec<&str> = results.iter().map(|r| r["predictions"][0]["label"].as_str().unwrap()).collect();
+    assert_eq!(labels, ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
+    let output = cnn(&["classify"]).output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().contains("digit 7"));
+}
+
+#[test]
+fn every_backend_sees_the_same_digit() {
+    let picture = repository().join("crates/cnn-models/assets/digits/4.png");
+    let result = json(&["classify", text(&picture), "--backend", "all", "--top", "1"]);
+    let results = result["results"].as_array().unwrap();
+    let found: Vec<_> =
+        results.iter().map(|r| (r["backend"].as_str().unwrap(), &r["predictions"][0]["label"])).collect();
+    assert_eq!(found, [("cpu", &Value::from("4")), ("reference", &Value::from("4"))]);
+}
+
+#[test]
+fn devices_lists_every_backend() {
+    let names: Vec<String> =
+        json(&["devices"])["backends"].as_array().unwrap().iter().map(|b| b["backend"].to_string()).collect();
+    assert_eq!(names, ["\"cpu\"", "\"reference\""]);
+}
+
+#[test]
+fn inspect_counts_vgg16() {
+    let result = json(&["inspect", "vgg16"]);
+    assert_eq!(result["parameters"], 138_357_544);
+    let printed = String::from_utf8(cnn(&["inspect", "vgg16"]).output().unwrap().stdout).unwrap();
+    assert!(printed.contains("138,357,544 parameters") && printed.contains("features.28"), "{printed}");
+    let weights = repository().join("crates/cnn-models/assets/lenet5.safetensors");
+    assert_eq!(json(&["inspect", text(&weights)])["numbers"], 61_706);
+}
+
+#[test]
+fn bench_reports_and_saves_its_output() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out.npy");
+    let result = json(&["bench", "lenet5", "--batch", "3", "--reps", "2", "--per-layer", "--save-output", text(&out)]);
+    for field in [
+        "model",
+        "backend",
+        "device",
+        "threads",
+        "batch",
+        "median_ms",
+        "min_ms",
+        "images_per_s",
+        "peak_rss_mib",
+        "argmax",
+        "algorithms",
+    ] {
+        assert!(!result[field].is_null(), "{field} is missing");
+    }
+    assert_eq!((&result["model"], &result["batch"]), (&Value::from("lenet5"), &Value::from(3)));
+    let saved: ndarray::ArrayD<f32> = ndarray_npy::read_npy(&out).unwrap();
+    assert_eq!(saved.shape(), [3, 10]);
+    // Its own output is no input of the network.
+    let error = refused(&["bench", "lenet5", "--input", text(&out)]);
+    assert_eq!(error, "input of `lenet5`: expected shape [N, 1, 32, 32], got [3, 10]");
+    let direct = json(&["bench", "lenet5", "--reps", "1", "--algorithm", "conv2d/direct"]);
+    assert_eq!(direct["algorithms"][0]["algorithm"], "conv2d/direct");
+}
+
+#[test]
+fn test_measures_accuracy() {
+    let data = mnist();
+    let result = json(&["test", "lenet5", "--data", text(data.path())]);
+    assert_eq!(result["images"], 1000);
+    assert!(result["test_accuracy"].as_f64().unwrap() >= 0.98, "{}", result["test_accuracy"]);
+    assert!(result["test_images_per_s"].as_f64().unwrap() > 0.0);
+    assert_eq!(json(&["test", "lenet5", "--data", text(data.path()), "--limit", "7"])["images"], 7);
+}
+
+#[test]
+fn train_saves_resumes_and_survives_a_kill() {
+    let data = mnist();
+    let file = data.path().join("out.safetensors");
+    let (data, file) = (text(data.path()), text(&file));
+    let arguments = ["train", "lenet5", "--data", data, "--limit", "200", "--schedule", "constant", "--save", file];
+    let mut child = cnn(&arguments).args(["--epochs", "100000"]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    while !Path::new(file).exists() {
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(child.try_wait().unwrap().is_none(), "the training ended by itself");
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    // The last checkpoint is whole: it classifies, and the training goes on from it.
+    json(&["test", "lenet5", "--data", data, "--weights", file, "--limit", "50"]);
+    let inspected = json(&["inspect", file])["metadata"]["cnn.training"].as_str().unwrap().to_string();
+    let done = serde_json::from_str::<Value>(&inspected).unwrap()["epochs"].as_array().unwrap().len();
+    let epochs = (done + 1).to_string();
+    let result = json(&[&arguments[..], &["--epochs", &epochs, "--resume", file, "--weights-only"]].concat());
+    for field in [
+        "model",
+        "backend",
+        "threads",
+        "batch",
+        "train_images_per_s",
+        "test_images_per_s",
+        "test_accuracy",
+        "train_loss",
+    ] {
+        assert!(!result[field].is_null(), "{field} is missing");
+    }
+    assert_eq!(result["epochs"], done + 1);
+    assert!(refused(&[&arguments[..], &["--resume", file]].concat()).contains("no checkpoint"));
+}
+
+#[test]
+fn unknown_names_are_told_the_known() {
+    assert_eq!(
+        refused(&["classify", "--model", "alexnet"]),
+        "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16"
+    );
+    assert_eq!(refused(&["classify", "--backend", "gpu"]), "unknown backend `gpu`; known are auto, cpu, reference");
+    assert!(
+        refused(&["bench", "lenet5", "--algorithm", "fft"])
+            .contains("unknown algorithm `fft`; known are conv2d/im2col")
+    );
+    assert!(refused(&["bench", "net.onnx"]).contains("reads no ONNX files"));
+    assert!(refused(&["classify", "--model", "vgg16"]).contains("pass --weights"));
+    assert!(refused(&["inspect", "nothing"]).contains("unknown model `nothing`"));
+    let from_environment = cnn(&["classify"]).env("CNN_BACKEND", "gpu").output().unwrap();
+    assert!(String::from_utf8(from_environment.stderr).unwrap().contains("unknown backend `gpu` (from CNN_BACKEND)"));
+}
+
+#[test]
+fn bad_pictures_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let classify = |path: &Path| refused(&["classify", text(path)]);
+    let digit = std::fs::read(repository().join("crates/cnn-models/assets/digits/4.png")).unwrap();
+    assert!(classify(&directory.path().join("missing.png")).contains("missing.png: No such file"));
+    assert!(classify(&write("text.png", b"not a picture")).contains("text.png: no PNG or JPEG picture"));
+    assert!(classify(&write("cut.png", &digit[..digit.len() / 2])).contains("cut.png: no PNG or JPEG picture"));
+    for side in [1u32, 20_000] {
+        // The digit's file with another size in its header, and the right checksum for that.
+        let mut bytes = digit.clone();
+        bytes[16..20].copy_from_slice(&side.to_be_bytes());
+        bytes[20..24].copy_from_slice(&side.to_be_bytes());
+        let crc = crc32(&bytes[12..29]);
+        bytes[29..33].copy_from_slice(&crc.to_be_bytes());
+        let error = classify(&write("size.png", &bytes));
+        assert!(error.contains(&format!("size.png: {side}x{side} pixels; sides of 8 to 10000")), "{error}");
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |c, _| if c & 1 == 1 { (c >> 1) ^ 0xedb8_8320 } else { c >> 1 })
+    })
+}
+
+#[test]
+fn bad_weights_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let good = std::fs::read(repository().join("crates/cnn-models/assets/lenet5.safetensors")).unwrap();
+    let classify = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        refused(&["classify", "--weights", text(&path)])
+    };
+    assert!(
+        refused(&["classify", "--weights", "missing.safetensors"]).starts_with("missing.safetensors: No such file")
+    );
+    assert!(classify("cut", &good[..good.len() - 9]).contains("it may be cut off"));
+    assert!(classify("huge", &[&(1u64 << 60).to_le_bytes()[..], &good[8..]].concat()).contains("more than 100000000"));
+    let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
+    let renamed = |from: &str, to: &str| {
+        let head = std::str::from_utf8(&good[8..header]).unwrap();
+        assert!(head.contains(from) && from.len() == to.len());
+        [&good[..8], head.replace(from, to).as_bytes(), &good[header..]].concat()
+    };
+    let error = classify("shape", &renamed("[84,120]", "[120,84]"));
+    assert!(error.ends_with("shape: weight `classifier.0.weight`: expected shape [84, 120], got [120, 84]"), "{error}");
+    let error = classify("name", &renamed("features.3.bias", "features.4.bias"));
+    assert!(error.ends_with("name: weights for `lenet5` lack `features.3.bias` of shape [16]"), "{error}");
+    let mut nan = good.clone();
+    nan[header..header + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    assert!(classify("nan", &nan).contains("holds NaN at index 0"));
+    // One tensor too many: VGG's weights hold names that LeNet-5 has no place for; here a copy under another name.
+    let mut unknown = cnn::models::weights_file::from_bytes(good.clone()).unwrap();
+    unknown.insert("features.9.bias", cnn::Tensor::zeros([3]).unwrap());
+    let path = directory.path().join("unknown");
+    cnn::models::weights_file::write(&path, &unknown, cnn::DType::F32).unwrap();
+    let error = refused(&["classify", "--weights", text(&path)]);
+    assert!(error.ends_with("weights hold `features.9.bias` of shape [3], which `lenet5` does not have"), "{error}");
+}
+
+#[test]
+fn bad_data_are_named() {
+    let data = mnist();
+    let labels = data.path().join("t10k-labels-idx1-ubyte");
+    std::fs::write(&labels, [0, 0, 8, 1, 0, 0, 0, 200, 1, 2, 3]).unwrap();
+    let error = refused(&["test", "lenet5", "--data", text(data.path())]);
+    assert!(error.ends_with("t10k-labels-idx1-ubyte: claims [200], which is 200 bytes, but holds 3"), "{error}");
+    assert!(
+        refused(&["test", "lenet5", "--data", "nowhere"])
+            .starts_with("nowhere: no t10k-images-idx3-ubyte, plain or .gz")
+    );
+    assert!(refused(&["train", "lenet5", "--data", "nowhere"]).starts_with("nowhere: no train-images-idx3-ubyte"));
+    assert!(refused(&["train", "lenet5", "--data", text(mnist().path()), "--batch", "0"]).contains("at least 1"));
+    assert!(refused(&["bench", "lenet5", "--reps", "0"]).contains("at least 1"));
+    assert!(refused(&["bench", "lenet5", "--threads", "0"]).contains("at least 1"));
+    assert!(refused(&["bench", "lenet5", "--input", "missing.npy"]).starts_with("missing.npy: "));
+}
