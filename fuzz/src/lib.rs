@@ -1,1 +1,40 @@
-//! .
+//! What the fuzz targets do with their bytes. `tests/corpus.rs` does the same with every file of the corpora.
+
+#![forbid(unsafe_code)]
+
+mod networks;
+
+pub use networks::network;
+
+use cnn::models::{find, weights_file};
+use cnn::train::data::idx::Idx;
+
+/// Reads a safetensors file, checks it against a network, and looks at every tensor.
+pub fn weights(bytes: &[u8]) {
+    let Ok(weights) = weights_file::from_bytes(bytes.to_vec()) else { return };
+    for (_, view) in weights.iter() {
+        assert_eq!(view.to_f32().len(), view.shape.elements());
+    }
+    let network = find("lenet5").and_then(|model| model.network()).expect("a known model");
+    let _ = weights.check(&network);
+    for node in 0..network.nodes().len() {
+        let _ = weights.of_node(&network, node);
+    }
+}
+
+/// Reads an IDX file.
+pub fn idx(bytes: &[u8]) {
+    if let Ok(idx) = Idx::from_bytes(bytes) {
+        assert_eq!(idx.shape.iter().product::<usize>(), idx.data.len());
+    }
+}
+
+/// Decodes a picture for both kinds of models.
+pub fn picture(bytes: &[u8]) {
+    for name in ["lenet5", "vgg16"] {
+        let model = find(name).expect("a known model");
+        if let Ok(input) = model.preprocess().bytes(bytes) {
+            assert!(input.to_f32().iter().all(|v| v.is_finite()));
+        }
+    }
+}

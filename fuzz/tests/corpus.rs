@@ -1,0 +1,41 @@
+//! Every file of the corpora, and every file that once broke something, through its target.
+
+use std::path::Path;
+
+fn run(target: &str, work: fn(&[u8])) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        work(&bytes);
+        // Cut short, and with a byte changed: the neighbours of what is there.
+        work(&bytes[..bytes.len() / 2]);
+        for place in (0..bytes.len()).step_by(bytes.len().div_ceil(16).max(1)) {
+            let mut changed = bytes.clone();
+            changed[place] ^= 0x81;
+            work(&changed);
+        }
+        files += 1;
+    }
+    assert!(files >= 4, "{target}: a corpus of {files} files");
+}
+
+#[test]
+fn weights() {
+    run("weights", cnn_fuzz::weights);
+}
+
+#[test]
+fn idx() {
+    run("idx", cnn_fuzz::idx);
+}
+
+#[test]
+fn picture() {
+    run("picture", cnn_fuzz::picture);
+}
+
+#[test]
+fn network() {
+    run("network", cnn_fuzz::network);
+}
