@@ -1,0 +1,90 @@
+//! Every row of the convolution table, by name, over every convolution case that it accepts and over random ones; and
+//! which row is taken for what.
+
+use cnn_core::layers::Conv2d;
+use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Reference};
+use cnn_cpu::Cpu;
+use cnn_cpu::ops::conv2d::TABLE;
+use cnn_testkit::conformance::{random_input, random_weights};
+use cnn_testkit::{Case, cases, difference};
+use proptest::prelude::*;
+
+/// The relative difference of a row from the reference; `None` where the row refuses.
+fn run(cpu: &Cpu, network: &Network, row: &str, batch: usize) -> Option<f64> {
+    let (weights, input) = (random_weights(network, 5), random_input(network, batch, 6));
+    let options = CompileOptions::default().algorithm(row).strict();
+    let plan = match cpu.compile(network, &weights, &options) {
+        Ok(plan) => plan,
+        Err(Error::Backend { reason, .. }) => {
+            assert!(reason.contains("refuses"), "{reason}");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(plan.report().steps[0].algorithm, format!("conv2d/{row}"));
+    let got = plan.session().unwrap().run(&input).unwrap();
+    let plain = Reference::new().compile(network, &weights, &CompileOptions::default()).unwrap();
+    let want = plain.session().unwrap().run(&input).unwrap();
+    Some(difference(&got.to_f32(), &want.to_f32()).map_or(f64::INFINITY, |d| d.relative_rms))
+}
+
+#[test]
+fn every_row_agrees_on_every_case_that_it_accepts() {
+    let cpu = Cpu::with_threads(2).unwrap();
+    let convolutions: Vec<Case> = cases().into_iter().filter(|c| matches!(c.layer, Layer::Conv2d(_))).collect();
+    for row in TABLE {
+        let mut accepted = 0;
+        for case in &convolutions {
+            if let Some(apart) = run(&cpu, &case.network().unwrap(), row.name(), case.batch) {
+                assert!(apart <= case.tolerance, "{} by {}: {apart:e}", case.name, row.name());
+                accepted += 1;
+            }
+        }
+        assert!(accepted * 2 > convolutions.len(), "{} takes only {accepted} cases", row.name());
+    }
+}
+
+#[test]
+fn the_report_says_what_was_taken_and_who_refused() {
+    let taken = |conv: Conv2d| {
+        let mut net = Network::builder("n", [8, 9, 9]);
+        net.push("conv", conv).unwrap();
+        let net = net.finish().unwrap();
+        let weights = random_weights(&net, 1);
+        let plan = Cpu::with_threads(1).unwrap().compile(&net, &weights, &CompileOptions::default()).unwrap();
+        let step = plan.report().steps[0].clone();
+        (step.algorithm, step.refused.into_iter().map(|r| format!("{}: {}", r.algorithm, r.reason)).collect::<Vec<_>>())
+    };
+    assert_eq!(taken(Conv2d::new(16, 3)), ("conv2d/im2col".to_string(), vec![]));
+    let refusal = "conv2d/im2col: 1 output channels a group are too few for a tile".to_string();
+    assert_eq!(taken(Conv2d::new(8, 3).groups(8)), ("conv2d/direct".to_string(), vec![refusal]));
+}
+
+prop_compose! {
+    /// A convolution that fits its input, over all of its settings.
+    fn convolution()(
+        group_in in 1usize..5, group_out in 1usize..8, groups in 1usize..4,
+        kernel in [1usize..6, 1..6], stride in [1usize..4, 1..4], dilation in [1usize..4, 1..4],
+        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4,
+    ) -> (Network, usize) {
+        let conv = Conv2d::new(group_out * groups, kernel).stride(stride).dilation(dilation).padding(padding).groups(groups);
+        let span = |a: usize| dilation[a] * (kernel[a] - 1) + 1;
+        let extent = |a: usize| (span(a) + room[a]).saturating_sub(padding[a] + padding[a + 2]).max(1);
+        let mut net = Network::builder("random", [group_in * groups, extent(0), extent(1)]);
+        net.push("conv", conv).unwrap();
+        (net.finish().unwrap(), batch)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn every_row_agrees_on_random_convolutions((network, batch) in convolution()) {
+        let cpu = Cpu::with_threads(1).unwrap();
+        for row in TABLE {
+            if let Some(apart) = run(&cpu, &network, row.name(), batch) {
+                prop_assert!(apart <= 2e-6, "{} apart {apart:e}: {network:?}", row.name());
+            }
+        }
+    }
+}
