@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
 use cnn_core::{Error, Network, Result, Weights};
 
-use crate::gemm::Microkernel;
+use crate::gemm::{Gemm, Microkernel};
 use crate::plan::compile;
 use crate::train::CpuTrainer;
 
@@ -14,6 +14,7 @@ use crate::train::CpuTrainer;
 pub struct Cpu {
     device: DeviceInfo,
     pool: Arc<rayon::ThreadPool>,
+    gemm: Gemm,
 }
 
 impl Cpu {
@@ -39,9 +40,21 @@ impl Cpu {
         device.driver = format!("cnn-cpu {}", env!("CARGO_PKG_VERSION"));
         device.memory = total_memory();
         device.threads = pool.current_num_threads();
-        let kernels = Microkernel::ALL.iter().filter(|kernel| kernel.is_supported());
-        device.features = kernels.map(|kernel| kernel.name.to_string()).collect();
-        Cpu { device, pool }
+        let gemm = Gemm::detect();
+        device.features = vec![gemm.kernel.name.to_string()];
+        Cpu { device, pool, gemm }
+    }
+
+    /// Runs on another micro-kernel than the fastest, to compare them. Errors where the processor lacks its
+    /// instructions.
+    pub fn with_microkernel(mut self, kernel: &'static Microkernel) -> Result<Self> {
+        if !kernel.is_supported() {
+            let reason = format!("{} needs instructions that this processor lacks", kernel.name);
+            return Err(Error::Backend { backend: "cpu".to_string(), reason });
+        }
+        self.gemm = Gemm::with_kernel(kernel);
+        self.device.features = vec![kernel.name.to_string()];
+        Ok(self)
     }
 }
 
@@ -55,11 +68,11 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
-        Ok(Arc::new(compile(network, weights, options, &self.pool)?))
+        Ok(Arc::new(compile(network, weights, options, (&self.pool, self.gemm))?))
     }
 
     fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(CpuTrainer::new(network, weights, recipe, self.pool.clone())?))
+        Ok(Box::new(CpuTrainer::new(network, weights, recipe, (self.pool.clone(), self.gemm))?))
     }
 }
 

@@ -58,12 +58,12 @@ pub(crate) fn compile(
     network: &Network,
     weights: &Weights,
     options: &CompileOptions,
-    pool: &Arc<rayon::ThreadPool>,
+    (pool, gemm): (&Arc<rayon::ThreadPool>, Gemm),
 ) -> Result<CpuPlan> {
     check_algorithm(options)?;
     weights.check(network)?;
     let program = Program::for_inference(network);
-    let compiler = Compiler { program: &program, weights, options, gemm: Gemm::detect() };
+    let compiler = Compiler { program: &program, weights, options, gemm };
     let mut report = PlanReport::new(network.name(), "cpu");
     let mut steps = Vec::new();
     for step in &program.steps {

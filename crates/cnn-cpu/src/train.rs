@@ -21,11 +21,10 @@ impl CpuTrainer {
         network: &Network,
         weights: &Weights,
         recipe: &Recipe,
-        pool: Arc<rayon::ThreadPool>,
+        (pool, gemm): (Arc<rayon::ThreadPool>, Gemm),
     ) -> Result<Self> {
         let scratch = Scratch::new(pool.current_num_threads(), 0);
-        let kernels =
-            CpuKernels { pool: pool.clone(), gemm: Gemm::detect(), scratch, packed: Vec::new(), partial: Vec::new() };
+        let kernels = CpuKernels { pool: pool.clone(), gemm, scratch, packed: Vec::new(), partial: Vec::new() };
         Ok(CpuTrainer { inner: GraphTrainer::new(network, weights, recipe, kernels)?, pool })
     }
 }

@@ -53,7 +53,11 @@ pub enum Bias<'a> {
 impl Gemm {
     /// The product with the first micro-kernel that this processor has.
     pub fn detect() -> Self {
-        let kernel = Microkernel::detect();
+        Self::with_kernel(Microkernel::detect())
+    }
+
+    /// The product with this micro-kernel, which the processor has to support.
+    pub fn with_kernel(kernel: &'static Microkernel) -> Self {
         Gemm { kernel, blocking: Blocking::for_caches(crate::cache::Caches::detect(), kernel) }
     }
 

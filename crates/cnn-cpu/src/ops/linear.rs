@@ -9,7 +9,7 @@ use crate::threads::Workers;
 /// Name of the only row.
 pub const NAME: &str = "linear/gemm";
 
-/// Features that one piece of work makes, a multiple of every micro-kernel's columns.
+/// Columns that one piece of work makes, before they are rounded to whole panels.
 const WIDTH: usize = 64;
 
 /// A fully connected layer with packed weights.
@@ -60,7 +60,8 @@ pub(crate) fn multiply(gemm: Gemm, weights: Panels<'_>, epilogue: Epilogue<'_>, 
     let features = weights.depth();
     let input = Matrix::new(io.inputs[0], io.batch, features);
     let shape = (io.batch, io.output.len() / io.batch);
-    workers.for_each_column_block(io.output, shape, WIDTH, |_, mut block| {
+    let width = WIDTH.next_multiple_of(gemm.kernel.columns);
+    workers.for_each_column_block(io.output, shape, width, |_, mut block| {
         let weights = weights.from_panel(block.columns().start / gemm.kernel.columns);
         workers.scratch(rows_length(gemm, io.batch), |scratch| {
             for start in (0..features).step_by(gemm.blocking.depth) {

@@ -7,10 +7,12 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+mod avx512;
 mod scalar;
 
 /// Most elements of a tile.
-pub const MAX_TILE: usize = 6 * 16;
+pub const MAX_TILE: usize = 8 * 48;
 
 /// Computes a tile: `tile[r][c] = sum over k of a[k][r] * b[k][c]`.
 ///
@@ -35,6 +37,8 @@ pub struct Microkernel {
 impl Microkernel {
     /// All of them, the fastest first. The last runs anywhere.
     pub const ALL: &'static [&'static Microkernel] = &[
+        #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+        &avx512::F32_8X48_AVX512,
         #[cfg(target_arch = "x86_64")]
         &avx2::F32_6X16_AVX2,
         &scalar::F32_4X8_SCALAR,
