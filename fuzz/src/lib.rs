@@ -4,7 +4,7 @@
 
 mod networks;
 
-pub use networks::network;
+pub use networks::{build_and_run, network};
 
 use cnn::models::{find, weights_file};
 use cnn::train::data::idx::Idx;

@@ -34,10 +34,15 @@ struct Settings {
     second_input: u8,
 }
 
-/// Builds a network from `bytes`.
+/// Builds a network from `bytes`, and runs it where it is accepted and small.
 pub fn network(bytes: &[u8]) {
+    build_and_run(bytes);
+}
+
+/// As [`network`]; whether it ran.
+pub fn build_and_run(bytes: &[u8]) -> bool {
     let mut u = Unstructured::new(bytes);
-    let Ok(network) = build(&mut u) else { return };
+    let Ok(network) = build(&mut u) else { return false };
     let memory = network.nodes().iter().enumerate().map(|(i, _)| network.shape(network.output_of(i)).elements());
     let parameters: u64 = network.parameters().map(|p| p.shape.elements() as u64).fold(0, u64::saturating_add);
     let small = network.flops() < 200_000
@@ -47,6 +52,7 @@ pub fn network(bytes: &[u8]) {
     if small {
         run(&network);
     }
+    small
 }
 
 fn build(u: &mut Unstructured<'_>) -> Result<Network, Box<dyn std::error::Error>> {

@@ -39,3 +39,12 @@ fn picture() {
 fn network() {
     run("network", cnn_fuzz::network);
 }
+
+/// The corpus is worth something only if many of its networks are accepted and run.
+#[test]
+fn many_networks_run() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus/network");
+    let files = std::fs::read_dir(directory).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap());
+    let ran = files.filter(|bytes| cnn_fuzz::build_and_run(bytes)).count();
+    assert!(ran >= 40, "{ran} networks ran");
+}

@@ -9,8 +9,9 @@ use std::ops::Deref;
 pub struct Shape(Vec<usize>);
 
 impl Shape {
-    /// Most elements that the library accepts in one tensor (2^40, 4 TiB of `f32`); larger claims are errors.
-    pub const MAX_ELEMENTS: usize = 1 << 40;
+    /// Most elements that the library accepts in one tensor; larger claims are errors. 2^40, which is 4 TiB of `f32`, or
+    /// 2^29 where pointers have 32 bits.
+    pub const MAX_ELEMENTS: usize = 1 << if usize::BITS >= 64 { 40 } else { 29 };
 
     /// The product of the extents, saturating at `usize::MAX`. Shapes inside a network or a tensor never saturate.
     pub fn elements(&self) -> usize {

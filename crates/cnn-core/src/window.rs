@@ -95,7 +95,8 @@ impl Window {
                 Err(Misfit(format!("{what} is over {}", Self::MAX)))
             }
             _ => {
-                let [kh, kw] = [0, 1].map(|a| self.dilation[a].saturating_mul(self.kernel[a].saturating_sub(1)) + 1);
+                let [kh, kw] =
+                    [0, 1].map(|a| self.dilation[a].saturating_mul(self.kernel[a].saturating_sub(1)).saturating_add(1));
                 let [h, w] = [input[0].saturating_add(top + bottom), input[1].saturating_add(left + right)];
                 let dilated = if self.dilation == [1, 1] { "" } else { "dilated " };
                 Err(Misfit(format!("{dilated}kernel {kh}x{kw} is larger than the padded input {h}x{w}")))
@@ -121,7 +122,7 @@ impl Window {
         if input > crate::Shape::MAX_ELEMENTS {
             return Err(AxisError::TooLarge("input"));
         }
-        let span = dilation * (kernel - 1) + 1;
+        let span = dilation.saturating_mul(kernel - 1).saturating_add(1);
         let padded = input + before + after;
         let room = padded.checked_sub(span).ok_or(AxisError::DoesNotFit)?;
         let mut output = room / stride + 1;

@@ -173,7 +173,8 @@ mod tests {
             format!(r#""{i}":{{"dtype":"U8","shape":[{size}],"data_offsets":[{start},{end}]}}"#)
         };
         let json = format!("{{{}}}", (0..8).map(entry).collect::<Vec<_>>().join(","));
-        assert!(error(file(&json, 8)).contains("describes more than any file"));
+        let error = error(file(&json, 8));
+        assert!(usize::BITS < 64 || error.contains("describes more than any file"), "{error}");
     }
 
     #[test]
