@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
+use cnn_core::choose::Row;
 use cnn_core::layers::{Call, Gradients};
 use cnn_core::training::{GraphTrainer, LayerKernels};
 use cnn_core::{Layer, Network, Result, Tensor, Weights};
@@ -81,8 +82,9 @@ impl LayerKernels for CpuKernels {
         gradients: &mut Gradients<'_, '_>,
     ) {
         let CpuKernels { pool, gemm, scratch, partial, .. } = self;
-        enter(pool, scratch, flops(layer, call), |workers| match (layer, conv_problem(layer, call)) {
-            (Layer::Conv2d(_), Some(problem)) => {
+        enter(pool, scratch, flops(layer, call), |workers| match Method::of(layer, call) {
+            Method::Linear => linear::backward(*gemm, call, dy, gradients, workers),
+            Method::Convolution(problem) => {
                 let (batch, input, weight) = (call.batch, call.inputs[0].data, call.parameters[0]);
                 let pass = conv2d::backward::Pass { problem: &problem, batch, input, weight, dy };
                 let (weight, bias) = gradients.parameters.split_at_mut(1);
@@ -90,16 +92,31 @@ impl LayerKernels for CpuKernels {
                 let sums = conv2d::backward::Sums { input: &mut *gradients.inputs[0], weight: &mut *weight[0], bias };
                 conv2d::backward::backward(*gemm, pass, sums, partial, workers);
             }
-            (Layer::Linear(_), _) => linear::backward(*gemm, call, dy, gradients, workers),
-            _ => plain::backward(layer.operation(), call, (output, dy), gradients, workers),
+            Method::Plain => plain::backward(layer.operation(), call, (output, dy), gradients, workers),
         });
     }
 }
 
-fn conv_problem(layer: &Layer, call: &Call<'_>) -> Option<conv2d::Problem> {
-    match layer {
-        Layer::Conv2d(conv) => conv2d::Problem::new(conv, call.inputs[0].shape).ok(),
-        _ => None,
+/// How a layer trains on this backend.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack of one call")]
+enum Method {
+    /// As a fully connected layer over the flattened input.
+    Linear,
+    Convolution(conv2d::Problem),
+    Plain,
+}
+
+impl Method {
+    fn of(layer: &Layer, call: &Call<'_>) -> Self {
+        match layer {
+            Layer::Linear(_) => Method::Linear,
+            Layer::Conv2d(conv) => match conv2d::Problem::new(conv, call.inputs[0].shape) {
+                Ok(problem) if conv2d::Linear.accepts(&problem).is_ok() => Method::Linear,
+                Ok(problem) => Method::Convolution(problem),
+                Err(_) => Method::Plain,
+            },
+            _ => Method::Plain,
+        }
     }
 }
 
@@ -112,14 +129,9 @@ fn forward(
     workers: Workers<'_>,
 ) {
     let bias = call.parameters.get(1).copied();
-    match (layer, conv_problem(layer, call)) {
-        (Layer::Conv2d(_), Some(problem)) => {
-            let parameters = conv2d::Parameters { weight: call.parameters[0], bias, activation: None };
-            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
-            conv2d::forward(&problem, gemm, parameters, packed, io, workers);
-        }
-        (Layer::Linear(_), _) => {
-            let (features, width) = (call.inputs[0].shape[0], gemm.kernel.columns);
+    match Method::of(layer, call) {
+        Method::Linear => {
+            let (features, width) = (call.inputs[0].shape.elements(), gemm.kernel.columns);
             let out_features = output.len() / call.batch;
             packed.resize(packed_length(out_features, features, width), 0.0);
             pack(Matrix::new(call.parameters[0], out_features, features), width, packed);
@@ -127,6 +139,11 @@ fn forward(
             let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
             linear::multiply(gemm, Panels::new(packed, width, features), epilogue, io, workers);
         }
-        _ => plain::forward(layer.operation(), call, output, workers),
+        Method::Convolution(problem) => {
+            let parameters = conv2d::Parameters { weight: call.parameters[0], bias, activation: None };
+            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
+            conv2d::forward(&problem, gemm, parameters, packed, io, workers);
+        }
+        Method::Plain => plain::forward(layer.operation(), call, output, workers),
     }
 }

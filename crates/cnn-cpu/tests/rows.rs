@@ -40,7 +40,7 @@ fn every_row_agrees_on_every_case_that_it_accepts() {
                 accepted += 1;
             }
         }
-        assert!(accepted * 2 > convolutions.len(), "{} takes only {accepted} cases", row.name());
+        assert!(accepted >= 2, "{} takes only {accepted} cases", row.name());
     }
 }
 
@@ -55,9 +55,11 @@ fn the_report_says_what_was_taken_and_who_refused() {
         let step = plan.report().steps[0].clone();
         (step.algorithm, step.refused.into_iter().map(|r| format!("{}: {}", r.algorithm, r.reason)).collect::<Vec<_>>())
     };
-    assert_eq!(taken(Conv2d::new(16, 3)), ("conv2d/im2col".to_string(), vec![]));
-    let refusal = "conv2d/im2col: 1 output channels a group are too few for a tile".to_string();
-    assert_eq!(taken(Conv2d::new(8, 3).groups(8)), ("conv2d/direct".to_string(), vec![refusal]));
+    let small = "conv2d/linear: the kernel does not cover the whole input".to_string();
+    let few = "conv2d/im2col: 1 output channels a group are too few for a tile".to_string();
+    assert_eq!(taken(Conv2d::new(16, 9)), ("conv2d/linear".to_string(), vec![]));
+    assert_eq!(taken(Conv2d::new(16, 3)), ("conv2d/im2col".to_string(), vec![small.clone()]));
+    assert_eq!(taken(Conv2d::new(8, 3).groups(8)), ("conv2d/direct".to_string(), vec![small, few]));
 }
 
 prop_compose! {

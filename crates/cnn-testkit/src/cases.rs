@@ -1,10 +1,12 @@
 //! The cases: every layer on the shapes where implementations go wrong.
 
+use std::sync::Arc;
+
 use cnn_core::layers::{
-    Activation, Add, AvgPool2d, BatchNorm2d, Concat, Conv2d, Dropout, Flatten, GlobalAvgPool, Linear,
-    LocalResponseNorm, MaxPool2d, Prelu, Softmax,
+    Activation, Add, AvgPool2d, BatchNorm2d, Call, Concat, Conv2d, Dropout, Flatten, GlobalAvgPool, Gradients, Init,
+    Linear, LocalResponseNorm, MaxPool2d, Operation, Parameter, Prelu, Softmax,
 };
-use cnn_core::{Layer, Network, Result, Shape, ValueId};
+use cnn_core::{Layer, Misfit, Network, Result, Shape, ValueId};
 
 /// A layer on inputs of given shapes.
 #[derive(Debug, Clone)]
@@ -81,6 +83,8 @@ fn convolutions() -> Vec<Case> {
         Case::new("conv 1x1 strided", Conv2d::new(6, 1).stride(2), &image(4, 7, 7)),
         Case::new("conv 5x5 of LeNet", Conv2d::new(6, 5), &image(1, 12, 12)),
         Case::new("conv that makes one pixel", Conv2d::new(20, 5), &image(4, 5, 5)),
+        Case::new("conv that covers a wide input", Conv2d::new(3, [2, 7]), &image(5, 2, 7)),
+        Case::new("conv in groups that covers its input", Conv2d::new(4, 3).groups(2), &image(4, 3, 3)),
         Case::new("conv 7x7 strided", Conv2d::new(9, 7).stride(2).padding(3), &image(3, 15, 14)),
         Case::new("conv 3x3 dilated", Conv2d::new(4, 3).dilation(2).padding(2), &image(3, 8, 8)),
         Case::new("conv dilated and strided", Conv2d::new(5, 3).dilation([2, 1]).stride([1, 3]), &image(3, 9, 10)),
@@ -149,8 +153,47 @@ fn others() -> Vec<Case> {
         Case::new("sigmoid", Activation::Sigmoid, &image(3, 5, 4)),
         Case::new("tanh", Activation::Tanh, &vector(31)),
         Case::new("prelu", Prelu { per_channel: true }, &image(3, 5, 4)),
+        Case::new("custom", Layer::Custom(Arc::new(ScaledSquare)), &image(3, 5, 4)),
         Case::new("prelu with one slope", Prelu { per_channel: false }, &vector(13)),
     ]
+}
+
+/// A user's own layer: `weight * x^2`, with one weight.
+#[derive(Debug)]
+struct ScaledSquare;
+
+impl Operation for ScaledSquare {
+    fn kind(&self) -> &str {
+        "ScaledSquare"
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape, Misfit> {
+        match inputs {
+            [input] => Ok((*input).clone()),
+            _ => Err("takes one input".into()),
+        }
+    }
+
+    fn parameters(&self, _inputs: &[&Shape]) -> Vec<Parameter> {
+        vec![Parameter::learned("weight", [1], Init::Constant(1.0))]
+    }
+
+    fn flops(&self, inputs: &[&Shape], _output: &Shape) -> u64 {
+        2 * inputs[0].elements() as u64
+    }
+
+    fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
+        let weight = call.parameters[0][0];
+        output.iter_mut().zip(call.inputs[0].data).for_each(|(y, x)| *y = weight * x * x);
+    }
+
+    fn backward(&self, call: &Call<'_>, _output: &[f32], dy: &[f32], gradients: &mut Gradients<'_, '_>) {
+        let weight = call.parameters[0][0];
+        for (i, (x, dy)) in call.inputs[0].data.iter().zip(dy).enumerate() {
+            gradients.inputs[0][i] += dy * 2.0 * weight * x;
+            gradients.parameters[0][0] += dy * x * x;
+        }
+    }
 }
 
 /// Small networks in which layers meet: chains that fuse, branches that do not, values that live long.

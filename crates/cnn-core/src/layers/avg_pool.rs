@@ -1,7 +1,7 @@
 //! Mean over windows.
 
 use super::{Call, Gradients, Operation, image};
-use crate::window::{Extent, Padding, Plane, Rounding, Window};
+use crate::window::{Extent, Plane, Rounding, Window};
 use crate::{Misfit, Shape};
 
 /// Mean over windows of each channel.
@@ -27,23 +27,7 @@ impl AvgPool2d {
         AvgPool2d { window, rounding: Rounding::Floor, count_padding: true }
     }
 
-    /// Sets the steps between windows.
-    pub fn stride(mut self, stride: impl Into<Extent>) -> Self {
-        self.window.stride = stride.into().0;
-        self
-    }
-
-    /// Sets the border of zeros.
-    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
-        self.window.padding = padding.into();
-        self
-    }
-
-    /// Keeps a last window that hangs over the edge.
-    pub fn ceil(mut self) -> Self {
-        self.rounding = Rounding::Ceil;
-        self
-    }
+    pool_settings!();
 
     /// Leaves padding out of the mean.
     pub fn without_padding_in_mean(mut self) -> Self {

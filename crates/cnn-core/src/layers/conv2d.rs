@@ -1,7 +1,7 @@
 //! Two-dimensional convolution (cross-correlation, as in every framework).
 
 use super::{Call, Gradients, Init, Operation, Parameter, image};
-use crate::window::{Axis, Extent, Padding, Plane, Rounding, Window};
+use crate::window::{Axis, Extent, Plane, Rounding, Window};
 use crate::{Misfit, Shape};
 
 /// Two-dimensional convolution with stride, zero padding, dilation and groups.
@@ -27,17 +27,7 @@ impl Conv2d {
         Conv2d { out_channels, window: Window::new(kernel), groups: 1, bias: true }
     }
 
-    /// Sets the steps between windows.
-    pub fn stride(mut self, stride: impl Into<Extent>) -> Self {
-        self.window.stride = stride.into().0;
-        self
-    }
-
-    /// Sets the border of zeros.
-    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
-        self.window.padding = padding.into();
-        self
-    }
+    window_settings!();
 
     /// Sets the distance between taps.
     pub fn dilation(mut self, dilation: impl Into<Extent>) -> Self {

@@ -1,7 +1,7 @@
 //! Maximum over windows.
 
 use super::{Call, Gradients, Operation, image};
-use crate::window::{Extent, Padding, Plane, Rounding, Window};
+use crate::window::{Extent, Plane, Rounding, Window};
 use crate::{Misfit, Shape};
 
 /// Maximum over windows of each channel; padding counts as less than every number. NaN wins, as in PyTorch.
@@ -24,23 +24,7 @@ impl MaxPool2d {
         MaxPool2d { window, rounding: Rounding::Floor }
     }
 
-    /// Sets the steps between windows.
-    pub fn stride(mut self, stride: impl Into<Extent>) -> Self {
-        self.window.stride = stride.into().0;
-        self
-    }
-
-    /// Sets the border that is ignored.
-    pub fn padding(mut self, padding: impl Into<Padding>) -> Self {
-        self.window.padding = padding.into();
-        self
-    }
-
-    /// Keeps a last window that hangs over the edge.
-    pub fn ceil(mut self) -> Self {
-        self.rounding = Rounding::Ceil;
-        self
-    }
+    pool_settings!();
 
     /// The window on an input of `[C, H, W]`, or why it does not fit.
     pub fn plane(&self, input: &Shape) -> Result<Plane, Misfit> {

@@ -3,6 +3,36 @@
 //! One file a layer. The loops are the definition: they sum in `f64`, round once, and are as short as they can be.
 //! Whatever is fast lives in a backend and is checked against them.
 
+/// The settings that every layer with a `window: Window` shares.
+macro_rules! window_settings {
+    () => {
+        /// Sets the steps between windows.
+        pub fn stride(mut self, stride: impl Into<crate::window::Extent>) -> Self {
+            self.window.stride = stride.into().0;
+            self
+        }
+
+        /// Sets the border around the input.
+        pub fn padding(mut self, padding: impl Into<crate::window::Padding>) -> Self {
+            self.window.padding = padding.into();
+            self
+        }
+    };
+}
+
+/// The settings that both pooling layers share: `window: Window` and `rounding: Rounding`.
+macro_rules! pool_settings {
+    () => {
+        window_settings!();
+
+        /// Keeps a last window that hangs over the edge.
+        pub fn ceil(mut self) -> Self {
+            self.rounding = Rounding::Ceil;
+            self
+        }
+    };
+}
+
 mod activation;
 mod add;
 mod avg_pool;

@@ -76,7 +76,8 @@ pub(crate) fn multiply(gemm: Gemm, weights: Panels<'_>, epilogue: Epilogue<'_>, 
     });
 }
 
-/// Adds the gradients of a batch of `x` to those of input, weight `[O, F]` and bias, given that of the output, `dy`.
+/// Adds the gradients of a batch of inputs of F elements to those of input, weight `[O, F]` and bias, given that of the
+/// output, `dy`.
 pub(crate) fn backward(
     gemm: Gemm,
     call: &Call<'_>,
@@ -84,7 +85,7 @@ pub(crate) fn backward(
     gradients: &mut Gradients<'_, '_>,
     workers: Workers<'_>,
 ) {
-    let (batch, features) = (call.batch, call.inputs[0].shape[0]);
+    let (batch, features) = (call.batch, call.inputs[0].shape.elements());
     let out_features = dy.len() / batch;
     let weight = Matrix::new(call.parameters[0], out_features, features);
     let (x, dy_rows) = (Matrix::new(call.inputs[0].data, batch, features), Matrix::new(dy, batch, out_features));

@@ -3,6 +3,7 @@
 pub mod backward;
 mod direct;
 mod im2col;
+mod linear;
 
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Conv2d};
@@ -11,13 +12,14 @@ use cnn_core::{Misfit, Shape};
 
 pub use direct::Direct;
 pub use im2col::{Im2col, Patches};
+pub use linear::Linear;
 
 use super::{Io, Kernel};
 use crate::gemm::Gemm;
 use crate::threads::Workers;
 
 /// The algorithms, the most wanted first.
-pub const TABLE: &[&dyn Algorithm] = &[&Im2col, &Direct];
+pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Im2col, &Direct];
 
 /// One way to convolve.
 pub trait Algorithm: Row<Problem> + Sync {

@@ -1,0 +1,37 @@
+//! A convolution whose kernel covers its whole input, such as LeNet-5's C5: one output pixel, which a fully connected
+//! layer over the flattened input computes. The weights already lie as that layer's do.
+
+use cnn_core::choose::Row;
+
+use super::{Algorithm, Parameters, Problem};
+use crate::gemm::Gemm;
+use crate::ops::Kernel;
+use crate::ops::linear::LinearKernel;
+
+/// The row of the table.
+#[derive(Debug)]
+pub struct Linear;
+
+impl Row<Problem> for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn accepts(&self, problem: &Problem) -> Result<(), String> {
+        let covers = [problem.plane.rows, problem.plane.columns]
+            .iter()
+            .all(|axis| axis.kernel == axis.input && axis.before + axis.after == 0 && axis.dilation == 1);
+        match (covers, problem.conv.groups) {
+            (false, _) => Err("the kernel does not cover the whole input".to_string()),
+            (true, 1) => Ok(()),
+            (true, groups) => Err(format!("{groups} groups")),
+        }
+    }
+}
+
+impl Algorithm for Linear {
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, gemm: Gemm) -> Box<dyn Kernel> {
+        let Parameters { weight, bias, activation } = parameters;
+        Box::new(LinearKernel::new(gemm, problem.depth(), weight, bias, activation))
+    }
+}
