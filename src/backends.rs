@@ -20,12 +20,12 @@ pub enum Error {
         known: String,
     },
     /// The backend is there, but this machine cannot run it.
-    #[error("backend `{name}`: {source}")]
+    #[error("backend `{name}`: {cause}")]
     Unavailable {
         /// The name.
         name: String,
         /// Why, and how to mend it.
-        source: cnn_core::Error,
+        cause: cnn_core::Error,
     },
 }
 
@@ -58,7 +58,7 @@ pub struct BackendEntry {
 impl BackendEntry {
     /// Makes the backend. Errors where this machine cannot run it.
     pub fn create(&self, options: &BackendOptions) -> Result<Arc<dyn Backend>, Error> {
-        (self.create)(options).map_err(|source| Error::Unavailable { name: self.name.to_string(), source })
+        (self.create)(options).map_err(|cause| Error::Unavailable { name: self.name.to_string(), cause })
     }
 }
 

@@ -192,7 +192,8 @@ fn bad_pictures_are_named() {
     };
     let classify = |path: &Path| refused(&["classify", text(path)]);
     let digit = std::fs::read(repository().join("crates/cnn-models/assets/digits/4.png")).unwrap();
-    assert!(classify(&directory.path().join("missing.png")).contains("missing.png: No such file"));
+    let missing = directory.path().join("missing.png");
+    assert_eq!(classify(&missing), format!("{}: No such file or directory (os error 2)", missing.display()));
     assert!(classify(&write("text.png", b"not a picture")).contains("text.png: no PNG or JPEG picture"));
     assert!(classify(&write("cut.png", &digit[..digit.len() / 2])).contains("cut.png: no PNG or JPEG picture"));
     for side in [1u32, 20_000] {
@@ -263,6 +264,8 @@ fn bad_data_are_named() {
     assert!(refused(&["train", "lenet5", "--data", "nowhere"]).starts_with("nowhere: no train-images-idx3-ubyte"));
     assert!(refused(&["train", "lenet5", "--data", text(mnist().path()), "--batch", "0"]).contains("at least 1"));
     assert!(refused(&["bench", "lenet5", "--reps", "0"]).contains("at least 1"));
+    assert!(refused(&["bench", "lenet5", "--batch", "100000000000000"]).contains("not enough memory"));
+    assert!(refused(&["classify", "--top", "0"]).contains("at least 1"));
     assert!(refused(&["bench", "lenet5", "--threads", "0"]).contains("at least 1"));
     assert!(refused(&["bench", "lenet5", "--input", "missing.npy"]).starts_with("missing.npy: "));
 }

@@ -46,7 +46,7 @@ impl Preprocess {
     /// A PNG or JPEG file as a batch of one. Errors where it is no picture, smaller than 8x8, wider or higher than
     /// 10,000 pixels, or larger than 64 million pixels.
     pub fn picture(&self, path: &Path) -> Result<Tensor> {
-        let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        let bytes = std::fs::read(path).map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
         self.bytes(&bytes).map_err(|error| error.in_file(path))
     }
 

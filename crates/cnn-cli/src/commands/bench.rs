@@ -128,8 +128,9 @@ impl Bench {
         match &self.input {
             Some(path) => npy::read(path),
             None => {
-                let shape = network.input_shape().with_batch(self.batch);
-                Ok(Tensor::new(shape.clone(), vec![0.5; shape.elements()])?)
+                let mut grey = Tensor::zeros(network.input_shape().with_batch(self.batch))?;
+                grey.as_f32_mut()?.fill(0.5);
+                Ok(grey)
             }
         }
     }

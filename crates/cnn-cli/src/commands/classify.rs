@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::bail;
 use clap::Args;
 use cnn::models::{Model, Prediction, digits};
 use cnn::{Backend, CompileOptions, Tensor, backends};
@@ -45,6 +45,9 @@ struct Classified {
 
 impl Classify {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        if self.top == 0 {
+            bail!("--top must be at least 1");
+        }
         let (model, network) = load::model(&self.model)?;
         let weights = load::weights(model, self.weights.as_deref())?;
         let pictures = self.pictures(model)?;
@@ -76,7 +79,7 @@ impl Classify {
             (path.display().to_string(), picture)
         });
         let all: Vec<_> = if self.images.is_empty() { shipped.collect() } else { given.collect() };
-        all.into_iter().map(|(name, picture)| Ok((name.clone(), picture.with_context(|| name)?))).collect()
+        all.into_iter().map(|(name, picture)| Ok((name, picture?))).collect()
     }
 
     fn backends(&self) -> anyhow::Result<Vec<Arc<dyn Backend>>> {

@@ -23,7 +23,7 @@ pub fn read(path: &Path) -> Result<Weights> {
 
 /// Reads a file into memory, tensors of [`TRAINING_STATE`] included.
 pub fn read_with_training_state(path: &Path) -> Result<Weights> {
-    let bytes = std::fs::read(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+    let bytes = std::fs::read(path).map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
     header::parse(Arc::new(bytes)).map_err(|error| error.in_file(path))
 }
 
@@ -31,7 +31,7 @@ pub fn read_with_training_state(path: &Path) -> Result<Weights> {
 /// it. The file must not be changed while weights of it are in use; to replace it, as [`write()`] does, is no change. On
 /// a network mount [`read`] is faster.
 pub fn map(path: &Path) -> Result<Weights> {
-    let bytes = mapping::map(path).map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+    let bytes = mapping::map(path).map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
     header::parse(Arc::new(bytes)).map(without_training_state).map_err(|error| error.in_file(path))
 }
 

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Writes weights with their metadata, each tensor rounded to `dtype`; a number too large for it is an error. The file appears under its name when it is
 /// complete and on the disk; until then an older one stays as it is.
 pub fn write(path: &Path, weights: &Weights, dtype: DType) -> Result<()> {
-    let file_error = |source| Error::File { path: path.to_path_buf(), source };
+    let file_error = |cause| Error::File { path: path.to_path_buf(), cause };
     let mut tensors = Vec::with_capacity(weights.len());
     for (name, view) in weights.iter() {
         let tensor = Tensor::new(view.shape.clone(), view.to_f32().into_owned())?;

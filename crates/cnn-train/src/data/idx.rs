@@ -25,7 +25,7 @@ impl Idx {
     /// Reads a file. It may be compressed, whatever its name.
     pub fn read(path: &Path) -> Result<Idx> {
         let open = || -> io::Result<Result<Idx, String>> { Self::parse(BufReader::new(File::open(path)?)) };
-        let parsed = open().map_err(|source| Error::File { path: path.to_path_buf(), source })?;
+        let parsed = open().map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
         parsed.map_err(|reason| Error::Format { path: path.to_path_buf(), reason })
     }
 
