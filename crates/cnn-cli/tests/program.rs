@@ -263,6 +263,8 @@ fn bad_data_are_named() {
     );
     assert!(refused(&["train", "lenet5", "--data", "nowhere"]).starts_with("nowhere: no train-images-idx3-ubyte"));
     assert!(refused(&["train", "lenet5", "--data", text(mnist().path()), "--batch", "0"]).contains("at least 1"));
+    let error = refused(&["train", "lenet5", "--data", text(mnist().path()), "--save", "nowhere/out.safetensors"]);
+    assert_eq!(error, "nowhere/out.safetensors: no file can be written there");
     assert!(refused(&["bench", "lenet5", "--reps", "0"]).contains("at least 1"));
     assert!(refused(&["bench", "lenet5", "--batch", "100000000000000"]).contains("not enough memory"));
     assert!(refused(&["classify", "--top", "0"]).contains("at least 1"));

@@ -156,6 +156,7 @@ impl Fit<'_> {
         observer: &mut dyn Observer,
     ) -> Result<Checkpoint> {
         self.settings.check()?;
+        self.check_save()?;
         self.train.check_classes(self.network.output_shape().elements())?;
         let record = Record {
             model: self.network.name().to_string(),
@@ -178,6 +179,16 @@ impl Fit<'_> {
             observer.epoch(epoch, &report);
         }
         Ok(checkpoint)
+    }
+
+    /// Finds out before the first epoch, not after it, that there is nowhere to save to.
+    fn check_save(&self) -> Result<()> {
+        let Some(path) = &self.save else { return Ok(()) };
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        match directory.is_none_or(|directory| directory.is_dir()) && !path.is_dir() {
+            true => Ok(()),
+            false => Err(Error::Format { path: path.clone(), reason: "no file can be written there".to_string() }),
+        }
     }
 
     fn epoch(&self, trainer: &mut dyn Trainer, epoch: usize, observer: &mut dyn Observer) -> Result<EpochReport> {
