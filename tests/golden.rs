@@ -4,7 +4,6 @@ use std::path::Path;
 
 use cnn::layers::Init;
 use cnn::{BackendOptions, CompileOptions, Network, Tensor, Weights, backends, models};
-use ndarray::ArrayD;
 
 /// Numbers of tensor `tensor` in [-scale, scale), as `numbers` of the script makes them.
 fn numbers(tensor: u64, count: usize, scale: f32) -> Vec<f32> {
@@ -32,8 +31,7 @@ fn weights(network: &Network) -> Weights {
 
 fn check(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.npy"));
-    let golden: ArrayD<f32> = ndarray_npy::read_npy(path).unwrap();
-    let golden = Tensor::from(golden);
+    let golden = models::npy::read(&path).unwrap();
     let network = models::find(name).unwrap().network().unwrap();
     let weights = weights(&network);
     let shape = network.input_shape().with_batch(1);

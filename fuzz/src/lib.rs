@@ -6,7 +6,7 @@ mod networks;
 
 pub use networks::{build_and_run, network};
 
-use cnn::models::{find, weights_file};
+use cnn::models::{find, npy, weights_file};
 use cnn::train::data::idx::Idx;
 
 /// Reads a safetensors file, checks it against a network, and looks at every tensor.
@@ -19,6 +19,13 @@ pub fn weights(bytes: &[u8]) {
     let _ = weights.check(&network);
     for node in 0..network.nodes().len() {
         let _ = weights.of_node(&network, node);
+    }
+}
+
+/// Reads a NumPy array.
+pub fn npy(bytes: &[u8]) {
+    if let Ok(tensor) = npy::from_bytes(bytes) {
+        assert_eq!(tensor.to_f32().len(), tensor.shape().elements());
     }
 }
 

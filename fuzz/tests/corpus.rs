@@ -31,6 +31,11 @@ fn idx() {
 }
 
 #[test]
+fn npy() {
+    run("npy", cnn_fuzz::npy);
+}
+
+#[test]
 fn picture() {
     run("picture", cnn_fuzz::picture);
 }

@@ -4,7 +4,6 @@
 
 mod commands;
 mod load;
-mod npy;
 mod output;
 
 use std::process::ExitCode;

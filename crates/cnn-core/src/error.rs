@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{DType, Shape};
+use crate::{DType, Layer, Shape};
 
 /// Result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -157,6 +157,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// The layer `name` does not fit `inputs`.
+    pub(crate) fn layer(name: &str, layer: &Layer, inputs: &[&Shape], reason: Misfit) -> Self {
+        let (layer, kind) = (name.to_string(), layer.operation().kind().to_string());
+        let inputs = inputs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        Error::Layer { layer, kind, inputs, reason }
+    }
+
     /// A tensor named `what` has shape `got` where `expected` is needed.
     pub fn shape(what: impl Into<String>, expected: &Shape, got: &Shape) -> Self {
         Error::Shape { what: what.into(), expected: expected.to_string(), got: got.clone() }

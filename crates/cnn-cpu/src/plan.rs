@@ -132,12 +132,7 @@ impl Compiler<'_> {
         match self.program.layer(step) {
             Layer::Conv2d(conv) => {
                 let layer = &network.nodes()[step.node].name;
-                let misfit = |reason| Error::Layer {
-                    layer: layer.clone(),
-                    kind: "Conv2d".to_string(),
-                    inputs: inputs[0].to_string(),
-                    reason,
-                };
+                let misfit = |reason| network.layer_error(step.node, reason);
                 let problem = conv2d::Problem::new(conv, inputs[0]).map_err(misfit)?;
                 let wish = self.options.algorithm.as_deref();
                 let choice = choose("conv2d", conv2d::TABLE, &problem, layer, wish)?;

@@ -38,6 +38,9 @@ pub enum Error {
     /// Bytes are not the weights that they should be.
     #[error("weights: {0}")]
     Weights(String),
+    /// Bytes are not the array that they should be.
+    #[error("array: {0}")]
+    Array(String),
     /// A picture that the model cannot take.
     #[error("picture: {0}")]
     Picture(String),
@@ -59,7 +62,7 @@ impl Error {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         let path = path.to_path_buf();
         match self {
-            Error::Weights(reason) | Error::Picture(reason) => Error::Format { path, reason },
+            Error::Weights(reason) | Error::Array(reason) | Error::Picture(reason) => Error::Format { path, reason },
             Error::Core(error) => Error::Format { path, reason: error.to_string() },
             other => other,
         }

@@ -6,6 +6,7 @@
 //! | [`Preprocess`] | a PNG or JPEG picture to the network's input |
 //! | [`Labels`] | the network's output to the names of the most probable classes |
 //! | [`weights_file`] | safetensors files to [`cnn_core::Weights`] and back |
+//! | [`npy`] | NumPy's array files to tensors and back |
 //! | [`digits()`] | ten pictures to try it with |
 //!
 //! The whole road, on the plain loops of `cnn-core`; another backend changes one line:
@@ -39,6 +40,7 @@ mod preprocess;
 mod registry;
 mod vgg;
 
+pub mod npy;
 pub mod weights_file;
 
 pub use digits::digits;

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use cnn::models::Model;
+use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
+use crate::load;
 use crate::output::{Output, table};
-use crate::{load, npy};
 
 /// Times a network on a backend. Loading, compiling and up to two first runs are not counted.
 #[derive(Args)]
@@ -126,7 +126,7 @@ impl Bench {
 
     fn input(&self, network: &Network) -> anyhow::Result<Tensor> {
         match &self.input {
-            Some(path) => npy::read(path),
+            Some(path) => Ok(npy::read(path)?),
             None => {
                 let mut grey = Tensor::zeros(network.input_shape().with_batch(self.batch))?;
                 grey.as_f32_mut()?.fill(0.5);

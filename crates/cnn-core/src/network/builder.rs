@@ -47,14 +47,8 @@ impl NetworkBuilder {
         let (name, layer) = (name.into(), layer.into());
         self.check_graph(&name, inputs)?;
         let shapes: Vec<&Shape> = inputs.iter().map(|value| &self.shapes[value.0]).collect();
-        let output = match Self::check_layer(&layer, &shapes) {
-            Ok(output) => output,
-            Err(reason) => {
-                let kind = layer.operation().kind().to_string();
-                let inputs = shapes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-                return Err(Error::Layer { layer: name, kind, inputs, reason });
-            }
-        };
+        let output =
+            Self::check_layer(&layer, &shapes).map_err(|reason| Error::layer(&name, &layer, &shapes, reason))?;
         self.names.insert(name.clone());
         self.nodes.push(Node { name, layer, inputs: inputs.to_vec() });
         self.shapes.push(output);

@@ -3,7 +3,7 @@
 mod builder;
 
 use crate::layers::{Init, Parameter, Role};
-use crate::{Error, Layer, Result, Shape, Tensor};
+use crate::{Error, Layer, Misfit, Result, Shape, Tensor};
 
 pub use builder::NetworkBuilder;
 
@@ -134,6 +134,12 @@ impl Network {
     /// Floating-point operations for one sample; a multiply-add counts as two.
     pub fn flops(&self) -> u64 {
         (0..self.nodes.len()).map(|node| self.flops_of(node)).fold(0, u64::saturating_add)
+    }
+
+    /// The error that tells that node number `node` does not fit what it reads.
+    pub fn layer_error(&self, node: usize, reason: Misfit) -> Error {
+        let Node { name, layer, .. } = &self.nodes[node];
+        Error::layer(name, layer, &self.input_shapes(node), reason)
     }
 
     /// Checks that `input` is an `f32` batch of this network's input and returns the batch and its values.

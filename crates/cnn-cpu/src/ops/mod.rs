@@ -33,8 +33,8 @@ pub struct Io<'a> {
     pub output: &'a mut [f32],
 }
 
-/// Names of all rows, for the error that a wrong name gets.
+/// Names of the rows that a caller may ask for.
 pub fn algorithm_names() -> Vec<String> {
     let conv = conv2d::TABLE.iter().map(|row| format!("conv2d/{}", row.name()));
-    conv.chain([linear::NAME.to_string(), plain::NAME.to_string()]).collect()
+    conv.chain([linear::NAME.to_string()]).collect()
 }
