@@ -198,7 +198,7 @@ impl Operation for ScaledSquare {
 
 /// Small networks in which layers meet: chains that fuse, branches that do not, values that live long.
 pub fn whole_networks() -> Result<Vec<Network>> {
-    Ok(vec![chain()?, residual()?, inception()?])
+    Ok(vec![chain()?, residual()?, inception()?, norm_of_pixels()?])
 }
 
 fn chain() -> Result<Network> {
@@ -253,5 +253,16 @@ fn inception() -> Result<Network> {
     net.push("flatten", Flatten)?;
     net.push("fc", Linear::new(6))?;
     net.push("softmax", Softmax)?;
+    net.finish()
+}
+
+/// A batch norm whose channels are the pixels of the convolution before it.
+fn norm_of_pixels() -> Result<Network> {
+    let mut net = Network::builder("norm of pixels", [2, 5, 5]);
+    net.push("conv", Conv2d::new(3, 3))?;
+    net.push("flatten", Flatten)?;
+    net.push("bn", BatchNorm2d::new())?;
+    net.push("relu", Activation::Relu)?;
+    net.push("fc", Linear::new(5))?;
     net.finish()
 }

@@ -44,14 +44,14 @@ impl BatchNorm2d {
             .collect()
     }
 
-    fn statistics(&self, call: &Call<'_>) -> Vec<(f64, f64)> {
-        match call.mode {
+    /// Mean and variance of a channel: the batch's in training, the running ones in inference.
+    fn statistics<'a>(call: &Call<'a>) -> impl Fn(usize) -> (f64, f64) + use<'a> {
+        let batch = match call.mode {
             Mode::Training { .. } => Self::batch_statistics(&call.inputs[0]),
-            Mode::Inference => {
-                let (mean, variance) = (call.parameters[2], call.parameters[3]);
-                mean.iter().zip(variance).map(|(&m, &v)| (f64::from(m), f64::from(v))).collect()
-            }
-        }
+            Mode::Inference => Vec::new(),
+        };
+        let (mean, variance) = (call.parameters[2], call.parameters[3]);
+        move |c| batch.get(c).copied().unwrap_or_else(|| (f64::from(mean[c]), f64::from(variance[c])))
     }
 }
 
@@ -87,12 +87,12 @@ impl Operation for BatchNorm2d {
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
-        let statistics = self.statistics(call);
+        let statistics = Self::statistics(call);
         let (channels, plane) = channels_and_plane(call.inputs[0].shape);
         let planes = call.inputs[0].data.chunks(plane).zip(output.chunks_mut(plane));
         for (index, (input, output)) in planes.enumerate() {
             let c = index % channels;
-            let (mean, variance) = statistics[c];
+            let (mean, variance) = statistics(c);
             let scale = f64::from(call.parameters[0][c]) / (variance + f64::from(self.epsilon)).sqrt();
             for (y, &x) in output.iter_mut().zip(input) {
                 *y = ((f64::from(x) - mean) * scale + f64::from(call.parameters[1][c])) as f32;
@@ -101,11 +101,12 @@ impl Operation for BatchNorm2d {
     }
 
     fn backward(&self, call: &Call<'_>, _output: &[f32], output_gradient: &[f32], gradients: &mut Gradients<'_, '_>) {
-        let statistics = self.statistics(call);
+        let statistics = Self::statistics(call);
         let (channels, plane) = channels_and_plane(call.inputs[0].shape);
         let input = call.inputs[0].data;
         let places = |c: usize| (c * plane..input.len()).step_by(channels * plane).flat_map(move |p| p..p + plane);
-        for (c, &(mean, variance)) in statistics.iter().enumerate() {
+        for c in 0..channels {
+            let (mean, variance) = statistics(c);
             let inverse = 1.0 / (variance + f64::from(self.epsilon)).sqrt();
             let normal = |i: usize| (f64::from(input[i]) - mean) * inverse;
             let dy = |i: usize| f64::from(output_gradient[i]);

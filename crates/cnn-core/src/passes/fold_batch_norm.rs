@@ -9,7 +9,9 @@ pub(super) fn fold_batch_norm(program: &mut Program<'_>) {
     while let Some((leader, follower)) = program.find_pair(|leader, follower| {
         let linear = matches!(program.layer(leader), Layer::Conv2d(_) | Layer::Linear(_));
         let free = leader.batch_norm.is_none() && leader.activation.is_none();
-        linear && free && matches!(program.layer(follower), Layer::BatchNorm2d(_))
+        // A flatten between the two, removed by now, makes a channel of the norm of every pixel.
+        let same_channels = program.network.input_shapes(follower.node) == [program.network.shape(leader.output)];
+        linear && free && same_channels && matches!(program.layer(follower), Layer::BatchNorm2d(_))
     }) {
         let norm = program.steps[follower].node;
         program.absorb(leader, follower);

@@ -48,6 +48,17 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_norm_of_other_channels_stays() {
+        let mut net = Network::builder("n", [3, 8, 8]);
+        net.push("conv", Conv2d::new(4, 3)).unwrap();
+        net.push("flatten", Flatten).unwrap();
+        net.push("bn", BatchNorm2d::new()).unwrap();
+        let net = net.finish().unwrap();
+        let program = Program::for_inference(&net);
+        assert_eq!(program.steps.iter().map(|s| s.node).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
     fn an_activation_after_a_fused_one_stays() {
         let mut net = Network::builder("n", [3, 8, 8]);
         net.push("conv", Conv2d::new(4, 3)).unwrap();
