@@ -1,7 +1,7 @@
 //! What every backend has to do, checked against the reference.
 
 use cnn_core::backend::{GradientSink, KeepGradients};
-use cnn_core::layers::{Init, Role};
+use cnn_core::layers::{Init, Linear, Role, Softmax};
 use cnn_core::{Backend, CompileOptions, Error, Network, Recipe, Reference, Tensor, Weights};
 
 use crate::{assert_close, cases, difference, uniform, whole_networks};
@@ -201,6 +201,28 @@ pub fn training(backend: &dyn Backend) {
         }
     }
     labels_that_do_not_fit(backend);
+    outputs_that_are_no_classes(backend);
+}
+
+/// A softmax may close the network without following the last layer; one over pixels has no classes to learn.
+fn outputs_that_are_no_classes(backend: &dyn Backend) {
+    let mut net = Network::builder("a branch that leads nowhere", [4]);
+    let logits = net.push("fc", Linear::new(3)).expect("fits");
+    net.push("nowhere", Linear::new(2)).expect("fits");
+    net.push_with("softmax", Softmax, &[logits]).expect("fits");
+    let network = net.finish().expect("fits");
+    let weights = random_weights(&network, 1);
+    let mut gradients = Collect::default();
+    let mut trainer = backend.compile_training(&network, &weights, &Recipe::default()).expect("compiles");
+    trainer.gradients(&random_input(&network, 2, 1), &[2, 0], &mut gradients).expect("runs");
+    for (name, gradient) in &gradients.0 {
+        assert_eq!(gradient.iter().any(|&g| g != 0.0), name.starts_with("fc"), "{name} {gradient:?}");
+    }
+
+    let mut net = Network::builder("pixels", [3, 2, 2]);
+    net.push("softmax", Softmax).expect("fits");
+    let network = net.finish().expect("fits");
+    assert!(backend.compile_training(&network, &Weights::new(), &Recipe::default()).is_err());
 }
 
 fn labels_that_do_not_fit(backend: &dyn Backend) {

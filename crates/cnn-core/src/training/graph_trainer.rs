@@ -7,7 +7,7 @@ use super::{Optimizer, softmax_cross_entropy};
 use crate::backend::{GradientSink, Recipe, StepStats, Trainer};
 use crate::error::grow;
 use crate::layers::{Call, Gradients, Mode, Role, View};
-use crate::network::NamedParameter;
+use crate::network::{NamedParameter, Node};
 use crate::{Error, Layer, Network, Result, Shape, Tensor, ValueId, Weights};
 
 /// How one layer runs in training, and how the optimiser's step does.
@@ -59,6 +59,8 @@ pub struct GraphTrainer<K> {
     network: Network,
     /// Nodes that training runs: all, less a closing softmax, which the loss contains.
     depth: usize,
+    /// The value that the loss is taken of.
+    logits: ValueId,
     optimizer: Optimizer,
     seed: u64,
     step: u64,
@@ -76,10 +78,19 @@ impl<K: LayerKernels> GraphTrainer<K> {
     pub fn new(network: &Network, weights: &Weights, recipe: &Recipe, kernels: K) -> Result<Self> {
         weights.check(network)?;
         let nodes = network.nodes();
-        let depth = nodes.len() - usize::from(matches!(nodes[nodes.len() - 1].layer, Layer::Softmax(_)));
+        let wrong = |reason: String| Err(Error::Network { network: network.name().to_string(), reason });
+        if network.output_shape().len() != 1 {
+            return wrong(format!(
+                "its output {} is no vector of classes, which the loss needs",
+                network.output_shape()
+            ));
+        }
+        let (depth, logits) = match nodes.last() {
+            Some(Node { layer: Layer::Softmax(_), inputs, .. }) => (nodes.len() - 1, inputs[0]),
+            _ => (nodes.len(), network.output()),
+        };
         if depth == 0 {
-            let reason = "only a softmax, nothing to train".to_string();
-            return Err(Error::Network { network: network.name().to_string(), reason });
+            return wrong("only a softmax, nothing to train".to_string());
         }
         let mut values_of = Vec::new();
         let mut learned = Vec::new();
@@ -96,6 +107,7 @@ impl<K: LayerKernels> GraphTrainer<K> {
         Ok(GraphTrainer {
             network: network.clone(),
             depth,
+            logits,
             optimizer: recipe.optimizer,
             seed: recipe.seed,
             step: 0,
@@ -105,11 +117,6 @@ impl<K: LayerKernels> GraphTrainer<K> {
             values: empty.clone(),
             gradients: empty,
         })
-    }
-
-    /// The value that the loss is taken of.
-    fn logits(&self) -> ValueId {
-        self.network.output_of(self.depth - 1)
     }
 
     fn mode(&self, node: usize) -> Mode {
@@ -126,15 +133,13 @@ impl<K: LayerKernels> GraphTrainer<K> {
             let length = batch * output_shape.elements();
             let mut output = std::mem::take(&mut self.values[value.index()]);
             grow(&n.name, &mut output, length)?;
-            {
-                let inputs = views(&self.network, &self.values, &n.inputs, batch);
-                {
-                    let parameters: SmallVec<[&[f32]; 4]> = self.values_of[node].iter().map(Vec::as_slice).collect();
-                    let call = Call { batch, inputs: &inputs, output_shape, parameters: &parameters, mode };
-                    self.kernels.forward(&n.layer, &call, &mut output[..length]);
-                }
-                n.layer.operation().update_state(batch, &inputs, &mut self.values_of[node]);
-            }
+            let inputs = views(&self.network, &self.values, &n.inputs, batch);
+            let parameters: SmallVec<[&[f32]; 4]> = self.values_of[node].iter().map(Vec::as_slice).collect();
+            let call = Call { batch, inputs: &inputs, output_shape, parameters: &parameters, mode };
+            self.kernels.forward(&n.layer, &call, &mut output[..length]);
+            drop(parameters);
+            n.layer.operation().update_state(batch, &inputs, &mut self.values_of[node]);
+            drop(inputs);
             self.values[value.index()] = output;
         }
         Ok(())
@@ -230,7 +235,7 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
             grow("gradients", &mut self.gradients[value], length)?;
             self.gradients[value][..length].fill(0.0);
         }
-        let logits = self.logits();
+        let logits = self.logits;
         let length = batch * self.network.shape(logits).elements();
         let gradient = &mut self.gradients[logits.index()][..length];
         let stats = softmax_cross_entropy(&self.values[logits.index()][..length], labels, gradient);
