@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cnn_core::{Backend, Weights};
 use cnn_cpu::Cpu;
 use cnn_train::data::{Dataset, Split};
-use cnn_train::{Checkpoint, Fit, Settings, Silent};
+use cnn_train::{Checkpoint, Error, Fit, Schedule, Settings, Silent};
 
 fn digits(count: usize) -> Dataset {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/mnist-1000");
@@ -14,23 +14,21 @@ fn digits(count: usize) -> Dataset {
     digits
 }
 
-fn train(threads: usize, epochs: usize, from: Option<&Checkpoint>, save: Option<PathBuf>) -> Checkpoint {
+/// Does `work` with a training of LeNet-5 on 300 digits.
+fn with_fit<R>(threads: usize, settings: Settings, save: Option<PathBuf>, work: impl FnOnce(&Fit<'_>) -> R) -> R {
     let backend = Cpu::with_threads(threads).unwrap();
     let model = cnn_models::find("lenet5").unwrap();
     let (data, network) = (digits(300), model.network().unwrap());
-    let fit = Fit {
-        backend: &backend,
-        network: &network,
-        preprocess: model.preprocess(),
-        train: &data,
-        test: &data,
-        settings: Settings { epochs, schedule: cnn_train::Schedule::Constant, ..Settings::default() },
-        save,
-    };
-    match from {
+    let (preprocess, backend): (_, &dyn Backend) = (model.preprocess(), &backend);
+    work(&Fit { backend, network: &network, preprocess, train: &data, test: &data, settings, save })
+}
+
+fn train(threads: usize, epochs: usize, from: Option<&Checkpoint>, save: Option<PathBuf>) -> Checkpoint {
+    let settings = Settings { epochs, schedule: Schedule::Constant, ..Settings::default() };
+    with_fit(threads, settings, save, |fit| match from {
         Some(checkpoint) => fit.resume(checkpoint, &mut Silent).unwrap(),
         None => fit.run(&mut Silent).unwrap(),
-    }
+    })
 }
 
 fn bits(weights: &Weights) -> Vec<(String, Vec<u32>)> {
@@ -79,37 +77,28 @@ fn a_checkpoint_is_a_weights_file_and_says_how_it_was_made() {
 #[test]
 fn a_checkpoint_of_another_training_is_refused() {
     let done = train(1, 1, None, None);
-    let model = cnn_models::find("lenet5").unwrap();
-    let (backend, data, network) = (Cpu::with_threads(1).unwrap(), digits(300), model.network().unwrap());
-    let backend: &dyn Backend = &backend;
     let settings = Settings { seed: 99, ..Settings::default() };
-    let fit = Fit {
-        backend,
-        network: &network,
-        preprocess: model.preprocess(),
-        train: &data,
-        test: &data,
-        settings,
-        save: None,
-    };
-    let error = fit.resume(&done, &mut Silent).unwrap_err().to_string();
+    let error = with_fit(1, settings, None, |fit| fit.resume(&done, &mut Silent).unwrap_err().to_string());
     assert!(error.starts_with("the checkpoint is of `lenet5` on 300 images with"), "{error}");
 }
 
 #[test]
 fn a_training_that_diverges_says_so() {
-    let model = cnn_models::find("lenet5").unwrap();
-    let (backend, data, network) = (Cpu::with_threads(1).unwrap(), digits(300), model.network().unwrap());
     let settings = Settings { learning_rate: 1e30, ..Settings::default() };
-    let fit = Fit {
-        backend: &backend,
-        network: &network,
-        preprocess: model.preprocess(),
-        train: &data,
-        test: &data,
-        settings,
-        save: None,
-    };
-    let error = fit.run(&mut Silent).unwrap_err().to_string();
+    let error = with_fit(1, settings, None, |fit| fit.run(&mut Silent).unwrap_err().to_string());
     assert!(error.contains("lower learning rate"), "{error}");
+}
+
+#[test]
+fn settings_out_of_range_are_told() {
+    for settings in [
+        Settings { batch: 0, ..Settings::default() },
+        Settings { epochs: 0, ..Settings::default() },
+        Settings { learning_rate: f32::NAN, ..Settings::default() },
+        Settings { momentum: 1.0, ..Settings::default() },
+        Settings { weight_decay: -1.0, ..Settings::default() },
+    ] {
+        let result = with_fit(1, settings.clone(), None, |fit| fit.run(&mut Silent));
+        assert!(matches!(result, Err(Error::Setting(_))), "{settings:?}");
+    }
 }

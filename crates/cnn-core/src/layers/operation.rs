@@ -5,6 +5,9 @@ use std::fmt::Debug;
 use crate::{Misfit, Shape};
 
 /// One operation as data. Shapes are without the batch: `[C, H, W]` or `[F]`.
+///
+/// [`output_shape`](Self::output_shape) is where inputs that do not fit are refused. Everything after it is called by
+/// networks with inputs that it accepted, and may panic on others.
 pub trait Operation: Debug + Send + Sync {
     /// The operation's name, such as `Conv2d`.
     fn kind(&self) -> &str;
