@@ -91,7 +91,14 @@ impl Train {
         };
         let mut show = Show { output, bar: progress_bar(train.len())? };
         let done = match &self.resume {
-            Some(path) => fit.resume(&Checkpoint::read(path)?, &mut show)?,
+            Some(path) => {
+                let checkpoint = Checkpoint::read(path)?;
+                let done = checkpoint.record.epochs.len();
+                if done >= self.epochs {
+                    output.say(format!("{}: all {done} epochs are done; --epochs asks for more", path.display()));
+                }
+                fit.resume(&checkpoint, &mut show)?
+            }
             None => fit.run(&mut show)?,
         };
         show.bar.finish_and_clear();
