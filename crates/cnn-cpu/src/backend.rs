@@ -5,8 +5,10 @@ use std::sync::Arc;
 use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
 use cnn_core::{Error, Network, Result, Weights};
 
-use crate::gemm::{Gemm, Microkernel};
+use crate::cache::Caches;
+use crate::gemm::Gemm;
 use crate::plan::compile;
+use crate::simd::Instructions;
 use crate::train::CpuTrainer;
 
 /// The multicore CPU backend. Cloning shares the thread pool.
@@ -40,21 +42,16 @@ impl Cpu {
         device.driver = format!("cnn-cpu {}", env!("CARGO_PKG_VERSION"));
         device.memory = total_memory();
         device.threads = pool.current_num_threads();
-        let gemm = Gemm::detect();
-        device.features = vec![gemm.kernel.name.to_string()];
+        let gemm = Gemm::new(Instructions::detect(), Caches::detect());
+        device.features = vec![gemm.instructions.name().to_string()];
         Cpu { device, pool, gemm }
     }
 
-    /// Runs on another micro-kernel than the fastest, to compare them. Errors where the processor lacks its
-    /// instructions.
-    pub fn with_microkernel(mut self, kernel: &'static Microkernel) -> Result<Self> {
-        if !kernel.is_supported() {
-            let reason = format!("{} needs instructions that this processor lacks", kernel.name);
-            return Err(Error::Backend { backend: "cpu".to_string(), reason });
-        }
-        self.gemm = Gemm::with_kernel(kernel);
-        self.device.features = vec![kernel.name.to_string()];
-        Ok(self)
+    /// Runs on other instructions than the fastest, to compare them.
+    pub fn with_instructions(mut self, instructions: Instructions) -> Self {
+        self.gemm = Gemm::new(instructions, Caches::detect());
+        self.device.features = vec![instructions.name().to_string()];
+        self
     }
 }
 

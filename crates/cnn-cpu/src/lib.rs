@@ -15,5 +15,6 @@ mod train;
 
 pub mod gemm;
 pub mod ops;
+pub mod simd;
 
 pub use backend::Cpu;

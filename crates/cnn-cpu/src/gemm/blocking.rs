@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn blocks_are_whole_panels_and_fit() {
-        for kernel in Microkernel::ALL {
+        for kernel in crate::simd::Instructions::supported().iter().map(|set| set.microkernel()) {
             for (l1, l2) in [(8 << 10, 64 << 10), (32 << 10, 512 << 10), (48 << 10, 2 << 20), (1, 1)] {
                 let blocking = Blocking::for_caches(Caches { l1, l2 }, kernel);
                 assert_eq!((blocking.rows % kernel.rows, blocking.columns % kernel.columns), (0, 0));

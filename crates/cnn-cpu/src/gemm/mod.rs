@@ -18,12 +18,16 @@ pub use pack::{Matrix, Panels, pack, packed_length};
 
 use cnn_core::layers::Activation;
 
+use crate::cache::Caches;
+use crate::simd::Instructions;
 use crate::threads::ColumnBlock;
 
 /// The product as this machine runs it.
 #[derive(Debug, Clone, Copy)]
 pub struct Gemm {
-    /// The innermost loop.
+    /// What the innermost loop is compiled for.
+    pub instructions: Instructions,
+    /// The shape of its tile.
     pub kernel: &'static Microkernel,
     /// Sizes of the blocks.
     pub blocking: Blocking,
@@ -51,14 +55,10 @@ pub enum Bias<'a> {
 }
 
 impl Gemm {
-    /// The product with the first micro-kernel that this processor has.
-    pub fn detect() -> Self {
-        Self::with_kernel(Microkernel::detect())
-    }
-
-    /// The product with this micro-kernel, which the processor has to support.
-    pub fn with_kernel(kernel: &'static Microkernel) -> Self {
-        Gemm { kernel, blocking: Blocking::for_caches(crate::cache::Caches::detect(), kernel) }
+    /// The product with these instructions, blocked for these caches.
+    pub fn new(instructions: Instructions, caches: Caches) -> Self {
+        let kernel = instructions.microkernel();
+        Gemm { instructions, kernel, blocking: Blocking::for_caches(caches, kernel) }
     }
 
     /// Floats of scratch for a block of `columns` of B, packed one block of depth at a time.
@@ -71,17 +71,22 @@ impl Gemm {
     /// columns of `c` only.
     pub fn multiply_block(&self, a: Panels<'_>, b: Panels<'_>, c: &mut ColumnBlock<'_>, pass: Pass<'_>) {
         let Microkernel { rows: mr, columns: nr, .. } = *self.kernel;
-        let (rows, columns) = (c.rows(), c.columns());
+        let (rows, columns, depth, lanes) = (c.rows(), c.columns(), a.depth(), self.instructions.lanes());
         let mut tile = [0.0; microkernel::MAX_TILE];
         for row_block in (0..rows).step_by(self.blocking.rows) {
             let row_end = (row_block + self.blocking.rows).min(rows);
             for (panel, column) in (0..columns.len()).step_by(nr).enumerate() {
                 let width = nr.min(columns.len() - column);
                 for row in (row_block..row_end).step_by(mr) {
-                    self.kernel.run(a.depth(), a.panel(row / mr), b.panel(panel), &mut tile);
-                    for (r, sums) in tile.chunks(nr).take(mr.min(row_end - row)).enumerate() {
-                        let place = Place { row: row + r, column: columns.start + column };
-                        pass.write(&mut c.row(row + r)[column..column + width], sums, place);
+                    let height = mr.min(row_end - row);
+                    let (a, b) = (a.panel(row / mr), b.panel(panel));
+                    self.instructions.run_tile(height, depth, a, b, &mut tile);
+                    for r in 0..height {
+                        let out = &mut c.row(row + r)[column..column + width];
+                        for (v, out) in out.chunks_mut(lanes).enumerate() {
+                            let place = Place { row: row + r, column: columns.start + column + v * lanes };
+                            pass.write(out, &tile[(v * height + r) * lanes..][..lanes], place);
+                        }
                     }
                 }
             }
@@ -154,15 +159,13 @@ impl Pass<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Caches;
 
     #[test]
     fn products_of_all_sizes_agree_with_sums_in_f64() {
         let value = |i: usize| ((i * 2654435761) % 1000) as f32 / 500.0 - 1.0;
-        for kernel in Microkernel::ALL.iter().filter(|kernel| kernel.is_supported()) {
+        for instructions in Instructions::supported() {
             // Tiny caches, so that small matrices meet every block edge.
-            let blocking = Blocking::for_caches(Caches { l1: 1, l2: 1 }, kernel);
-            let gemm = Gemm { kernel, blocking };
+            let gemm = Gemm::new(instructions, Caches { l1: 1, l2: 1 });
             for (m, k, n) in [(1, 1, 1), (7, 130, 33), (13, 64, 16), (25, 65, 40), (6, 200, 17)] {
                 let a: Vec<f32> = (0..m * k).map(value).collect();
                 let b: Vec<f32> = (0..k * n).map(|i| value(i + 31)).collect();
@@ -173,7 +176,11 @@ mod tests {
                 for (i, &got) in c.iter().enumerate() {
                     let product = |j: usize| f64::from(a[i / n * k + j]) * f64::from(b[j * n + i % n]);
                     let expected = 1.0 + (0..k).map(product).sum::<f64>();
-                    assert!((f64::from(got) - expected).abs() < 1e-4, "{} {m} {k} {n}: {got} {expected}", kernel.name);
+                    assert!(
+                        (f64::from(got) - expected).abs() < 1e-4,
+                        "{} {m} {k} {n}: {got} {expected}",
+                        gemm.kernel.name
+                    );
                 }
             }
         }

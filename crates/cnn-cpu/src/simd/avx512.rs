@@ -1,0 +1,94 @@
+//! AVX-512F.
+
+// `build.rs` leaves this file out where the compiler is older than these intrinsics.
+#![allow(clippy::incompatible_msrv)]
+
+use std::arch::x86_64::*;
+
+use super::Simd;
+
+/// Proof that the processor has AVX-512F.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512(());
+
+// SAFETY of every intrinsic below: a value of `Avx512` exists only where `detect` found the instructions.
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const TILE_ROWS: usize = 14;
+    type Vector = __m512;
+
+    fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx512f").then_some(Avx512(()))
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx2,fma")]
+        unsafe fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: as above; every processor with AVX-512F has AVX2 and FMA.
+        unsafe { inside(work) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_from(self, from: *const f32) -> __m512 {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_to(self, to: *mut f32, vector: __m512) {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { _mm512_storeu_ps(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half_from(self, from: *const u16) -> __m512 {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // The instruction returns `b` where either is NaN; a NaN in `a` is put back.
+        // SAFETY: as above.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
+    }
+
+    #[inline(always)]
+    fn relu(self, a: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
+    }
+}

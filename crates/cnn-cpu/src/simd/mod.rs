@@ -1,0 +1,222 @@
+//! Vectors of `f32`: one trait, an implementation for each instruction set. Kernels are written once over the trait
+//! and compiled for each set; which of them runs is decided when the backend is made.
+
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+pub mod tile;
+
+use std::fmt::Debug;
+
+#[cfg(target_arch = "x86_64")]
+pub use avx2::Avx2;
+#[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
+pub use portable::Portable;
+
+/// An instruction set, as a proof that the processor has it: values come from `detect` alone.
+pub trait Simd: Copy + Debug + Send + Sync + 'static {
+    /// Floats of a vector.
+    const LANES: usize;
+    /// Rows of the largest tile that two vectors wide stays in registers.
+    const TILE_ROWS: usize;
+    /// A register.
+    type Vector: Copy;
+
+    /// The proof, where the processor has the instructions.
+    fn detect() -> Option<Self>;
+
+    /// Runs `work` compiled for this instruction set. What `work` calls has to be inlined into it.
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R;
+
+    /// The same value in every lane.
+    fn splat(self, value: f32) -> Self::Vector;
+
+    /// Reads a vector.
+    ///
+    /// # Safety
+    /// `LANES` floats at `from` must be readable.
+    unsafe fn load_from(self, from: *const f32) -> Self::Vector;
+
+    /// Writes a vector.
+    ///
+    /// # Safety
+    /// `LANES` floats at `to` must be writable.
+    unsafe fn store_to(self, to: *mut f32, vector: Self::Vector);
+
+    /// Reads a vector of IEEE half precision.
+    ///
+    /// # Safety
+    /// `LANES` half floats at `from` must be readable.
+    unsafe fn load_half_from(self, from: *const u16) -> Self::Vector;
+
+    /// `a + b`.
+    fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a - b`.
+    fn sub(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b`.
+    fn mul(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a * b + c`, rounded once where the processor can.
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// The larger; NaN where either is.
+    fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `max(a, 0)`; NaN stays NaN.
+    fn relu(self, a: Self::Vector) -> Self::Vector;
+
+    /// Reads the first `LANES` floats of a slice. Panics where it is shorter.
+    #[inline(always)]
+    fn load(self, from: &[f32]) -> Self::Vector {
+        assert!(from.len() >= Self::LANES);
+        // SAFETY: the length is checked above.
+        unsafe { self.load_from(from.as_ptr()) }
+    }
+
+    /// Writes the first `LANES` floats of a slice. Panics where it is shorter.
+    #[inline(always)]
+    fn store(self, to: &mut [f32], vector: Self::Vector) {
+        assert!(to.len() >= Self::LANES);
+        // SAFETY: the length is checked above.
+        unsafe { self.store_to(to.as_mut_ptr(), vector) }
+    }
+}
+
+/// Asks the processor to fetch the cache line at `address` into its second cache. Never faults, whatever the address.
+#[inline(always)]
+pub fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, and SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch reads nothing.
+    unsafe {
+        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
+/// Calls `$body` with `$simd` bound to the proof of the instruction set `$set`.
+macro_rules! with_simd {
+    ($set:expr, $simd:ident => $body:expr) => {
+        match $set {
+            #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+            $crate::simd::Instructions::Avx512($simd) => $body,
+            #[cfg(target_arch = "x86_64")]
+            $crate::simd::Instructions::Avx2($simd) => $body,
+            #[cfg(target_arch = "aarch64")]
+            $crate::simd::Instructions::Neon($simd) => $body,
+            $crate::simd::Instructions::Portable($simd) => $body,
+        }
+    };
+}
+pub(crate) use with_simd;
+
+/// An instruction set that this processor has.
+#[derive(Debug, Clone, Copy)]
+pub enum Instructions {
+    /// AVX-512F: sixteen lanes.
+    #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+    Avx512(Avx512),
+    /// AVX2, FMA and F16C: eight lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// Advanced SIMD of 64-bit Arm: four lanes.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// What the compiler makes of plain loops: four lanes.
+    Portable(Portable),
+}
+
+impl Instructions {
+    /// All that this processor has, the fastest first; the last is the portable one, which runs anywhere.
+    pub fn supported() -> Vec<Instructions> {
+        let mut found = Vec::new();
+        #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+        found.extend(Avx512::detect().map(Instructions::Avx512));
+        #[cfg(target_arch = "x86_64")]
+        found.extend(Avx2::detect().map(Instructions::Avx2));
+        #[cfg(target_arch = "aarch64")]
+        found.extend(Neon::detect().map(Instructions::Neon));
+        found.push(Instructions::Portable(Portable));
+        found
+    }
+
+    /// The fastest that this processor has.
+    pub fn detect() -> Instructions {
+        Self::supported()[0]
+    }
+
+    /// `avx512`, `avx2`, `neon` or `portable`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
+            Instructions::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Instructions::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Instructions::Neon(_) => "neon",
+            Instructions::Portable(_) => "portable",
+        }
+    }
+
+    /// Floats of a vector, and channels of a block of the blocked layout.
+    pub fn lanes(&self) -> usize {
+        fn lanes<S: Simd>(_: S) -> usize {
+            S::LANES
+        }
+        with_simd!(*self, s => lanes(s))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_operation<S: Simd>(s: S) {
+        let a: Vec<f32> = (0..S::LANES).map(|i| i as f32 - 1.5).collect();
+        let b: Vec<f32> = (0..S::LANES).map(|i| 0.25 - (i as f32)).collect();
+        let run = |work: &dyn Fn(S::Vector, S::Vector) -> S::Vector| {
+            let mut out = vec![0.0; S::LANES];
+            s.vectorize(|| s.store(&mut out, work(s.load(&a), s.load(&b))));
+            out
+        };
+        let expect = |got: Vec<f32>, want: &dyn Fn(f32, f32) -> f32| {
+            let want: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| want(a, b)).collect();
+            assert_eq!(got, want);
+        };
+        expect(run(&|a, b| s.add(a, b)), &|a, b| a + b);
+        expect(run(&|a, b| s.sub(a, b)), &|a, b| a - b);
+        expect(run(&|a, b| s.mul(a, b)), &|a, b| a * b);
+        expect(run(&|a, b| s.mul_add(a, b, s.splat(3.0))), &|a, b| a * b + 3.0);
+        expect(run(&|a, b| s.max(a, b)), &|a, b| a.max(b));
+        expect(run(&|a, _| s.relu(a)), &|a, _| a.max(0.0));
+        for (x, y) in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
+            assert!(run(&|_, _| s.max(s.splat(x), s.splat(y))).iter().all(|v| v.is_nan()));
+        }
+        assert!(run(&|_, _| s.relu(s.splat(f32::NAN))).iter().all(|v| v.is_nan()));
+        for value in [0.0, 1.0, -2.5, 65504.0, 6.1e-5, 5.96e-8, -3e-6] {
+            let half = vec![half::f16::from_f32(value); S::LANES];
+            // SAFETY: `half` holds a vector of half floats, which have the layout of `u16`.
+            let got = run(&|_, _| unsafe { s.load_half_from(half.as_ptr().cast()) });
+            assert!(got.iter().all(|&v| v == half[0].to_f32()), "{value}: {got:?}");
+        }
+    }
+
+    #[test]
+    fn operations_do_what_they_say() {
+        for set in Instructions::supported() {
+            with_simd!(set, s => every_operation(s));
+        }
+    }
+}

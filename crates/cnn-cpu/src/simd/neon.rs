@@ -1,0 +1,91 @@
+//! Advanced SIMD of 64-bit Arm.
+
+use std::arch::aarch64::*;
+
+use super::{Portable, Simd};
+
+/// Proof that the processor has Advanced SIMD.
+#[derive(Debug, Clone, Copy)]
+pub struct Neon(());
+
+// SAFETY of every intrinsic below: a value of `Neon` exists only where `detect` found the instructions.
+impl Simd for Neon {
+    const LANES: usize = 4;
+    const TILE_ROWS: usize = 12;
+    type Vector = float32x4_t;
+
+    fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("neon").then_some(Neon(()))
+    }
+
+    #[inline(always)]
+    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "neon")]
+        unsafe fn inside<R>(work: impl FnOnce() -> R) -> R {
+            work()
+        }
+        // SAFETY: as above.
+        unsafe { inside(work) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vdupq_n_f32(value) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_from(self, from: *const f32) -> float32x4_t {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { vld1q_f32(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_to(self, to: *mut f32, vector: float32x4_t) {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { vst1q_f32(to, vector) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half_from(self, from: *const u16) -> float32x4_t {
+        // The intrinsics for half floats are not stable; the compiler makes vectors of the portable loop.
+        // SAFETY: the caller vouches for the memory; an array of four floats can be read as a vector.
+        unsafe { vld1q_f32(Portable.load_half_from(from).as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vmaxq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn relu(self, a: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vmaxq_f32(a, vdupq_n_f32(0.0)) }
+    }
+}
