@@ -5,8 +5,7 @@ use std::sync::Arc;
 use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
 use cnn_core::{Error, Network, Result, Weights};
 
-use crate::cache::Caches;
-use crate::gemm::Gemm;
+use crate::ops::Machine;
 use crate::plan::compile;
 use crate::simd::Instructions;
 use crate::train::CpuTrainer;
@@ -16,7 +15,7 @@ use crate::train::CpuTrainer;
 pub struct Cpu {
     device: DeviceInfo,
     pool: Arc<rayon::ThreadPool>,
-    gemm: Gemm,
+    machine: Machine,
 }
 
 impl Cpu {
@@ -42,14 +41,14 @@ impl Cpu {
         device.driver = format!("cnn-cpu {}", env!("CARGO_PKG_VERSION"));
         device.memory = total_memory();
         device.threads = pool.current_num_threads();
-        let gemm = Gemm::new(Instructions::detect(), Caches::detect());
-        device.features = vec![gemm.instructions.name().to_string()];
-        Cpu { device, pool, gemm }
+        let machine = Machine::new(Instructions::detect());
+        device.features = vec![machine.instructions().name().to_string()];
+        Cpu { device, pool, machine }
     }
 
     /// Runs on other instructions than the fastest, to compare them.
     pub fn with_instructions(mut self, instructions: Instructions) -> Self {
-        self.gemm = Gemm::new(instructions, Caches::detect());
+        self.machine = Machine::new(instructions);
         self.device.features = vec![instructions.name().to_string()];
         self
     }
@@ -65,11 +64,11 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
-        Ok(Arc::new(compile(network, weights, options, (&self.pool, self.gemm))?))
+        Ok(Arc::new(compile(network, weights, options, (&self.pool, &self.machine))?))
     }
 
     fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(CpuTrainer::new(network, weights, recipe, (self.pool.clone(), self.gemm))?))
+        Ok(Box::new(CpuTrainer::new(network, weights, recipe, (self.pool.clone(), self.machine))?))
     }
 }
 

@@ -8,6 +8,8 @@
 
 mod backend;
 mod cache;
+pub mod layout;
+mod memory;
 mod plan;
 mod session;
 pub mod threads;

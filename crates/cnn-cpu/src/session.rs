@@ -4,24 +4,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cnn_core::backend::{Profile, Session, StepProfile};
-use cnn_core::error::grow;
-use cnn_core::{Result, Tensor, ValueId};
+use cnn_core::{Error, Result, Tensor};
 use smallvec::SmallVec;
 
+use crate::memory::Buffer;
 use crate::ops::Io;
-use crate::plan::{PlanData, Step};
-use crate::threads::{Scratch, Workers, enter};
+use crate::plan::{PlanData, SlotId, Step};
+use crate::threads::{Crew, Workers, enter};
 
 pub(crate) struct CpuSession {
     plan: Arc<PlanData>,
-    arena: Vec<f32>,
-    scratch: Scratch,
+    arena: Buffer,
+    workspace: Buffer,
+    crew: Crew,
 }
 
 impl CpuSession {
     pub(crate) fn new(plan: Arc<PlanData>) -> Self {
-        let scratch = Scratch::new(plan.pool.current_num_threads(), plan.scratch_length);
-        CpuSession { plan, arena: Vec::new(), scratch }
+        let crew = Crew::new(plan.pool.current_num_threads(), plan.scratch_length);
+        CpuSession { plan, arena: Buffer::default(), workspace: Buffer::default(), crew }
     }
 
     /// Runs every step; `time` is told of each.
@@ -29,11 +30,12 @@ impl CpuSession {
         let plan = &*self.plan;
         let (batch, data) = plan.network.check_input(input)?;
         grow("the arena", &mut self.arena, plan.layout.size.saturating_mul(batch))?;
-        let arena = &mut self.arena;
-        enter(&plan.pool, &self.scratch, plan.flops.saturating_mul(batch as u64), |workers| {
+        grow("the workspace", &mut self.workspace, plan.workspace_length(batch))?;
+        let (arena, workspace) = (&mut self.arena[..], &mut self.workspace[..]);
+        enter(&plan.pool, &self.crew, plan.flops.saturating_mul(batch as u64), |workers| {
             for step in &plan.steps {
                 let start = Instant::now();
-                run_step(plan, step, arena, (batch, data), workers);
+                run_step(plan, step, (&mut *arena, &mut *workspace), (batch, data), workers);
                 time(step, start.elapsed());
             }
         });
@@ -41,6 +43,16 @@ impl CpuSession {
         let range = plan.range(plan.output, batch);
         Tensor::new(shape, self.arena[range].to_vec())
     }
+}
+
+/// Grows a buffer, whose content is lost, or an error instead of an abort where there is no memory.
+fn grow(what: &str, buffer: &mut Buffer, length: usize) -> Result<()> {
+    if buffer.len() < length {
+        let bytes = length.saturating_mul(size_of::<f32>());
+        *buffer = Buffer::default();
+        *buffer = Buffer::try_zeroed(length).ok_or_else(|| Error::OutOfMemory { what: what.to_string(), bytes })?;
+    }
+    Ok(())
 }
 
 impl Session for CpuSession {
@@ -67,21 +79,27 @@ impl Session for CpuSession {
 
 /// Borrows the step's output from the arena mutably and its inputs from what lies before and after it, then runs it.
 /// The planner lets no input overlap the output.
-fn run_step(plan: &PlanData, step: &Step, arena: &mut [f32], (batch, input): (usize, &[f32]), workers: Workers<'_>) {
+fn run_step(
+    plan: &PlanData,
+    step: &Step,
+    (arena, workspace): (&mut [f32], &mut [f32]),
+    (batch, input): (usize, &[f32]),
+    workers: Workers<'_>,
+) {
     let range = plan.range(step.output, batch);
     let (before, rest) = arena.split_at_mut(range.start);
     let (output, after) = rest.split_at_mut(range.len());
     let (before, after) = (&*before, &*after);
-    let find = |&value: &ValueId| {
-        if value == ValueId::INPUT {
+    let find = |&slot: &SlotId| {
+        if slot == SlotId::INPUT {
             return input;
         }
-        let source = plan.range(value, batch);
+        let source = plan.range(slot, batch);
         match source.end <= range.start {
             true => &before[source],
             false => &after[source.start - range.end..source.end - range.end],
         }
     };
     let inputs: SmallVec<[&[f32]; 4]> = step.inputs.iter().map(find).collect();
-    step.kernel.run(Io { batch, inputs: &inputs, output }, workers);
+    step.kernel.run(Io { batch, inputs: &inputs, output, workspace }, workers);
 }

@@ -8,9 +8,9 @@ use cnn_core::layers::{Call, Gradients};
 use cnn_core::training::{GraphTrainer, LayerKernels};
 use cnn_core::{Layer, Network, Result, Tensor, Weights};
 
-use crate::gemm::{Bias, Epilogue, Gemm, Matrix, Panels, pack, packed_length};
-use crate::ops::{Io, conv2d, linear, plain};
-use crate::threads::{Scratch, Workers, enter};
+use crate::gemm::{Bias, Epilogue, Matrix, Panels, pack, packed_length};
+use crate::ops::{Io, Machine, conv2d, linear, plain};
+use crate::threads::{Crew, Workers, enter};
 
 pub(crate) struct CpuTrainer {
     inner: GraphTrainer<CpuKernels>,
@@ -22,10 +22,10 @@ impl CpuTrainer {
         network: &Network,
         weights: &Weights,
         recipe: &Recipe,
-        (pool, gemm): (Arc<rayon::ThreadPool>, Gemm),
+        (pool, machine): (Arc<rayon::ThreadPool>, Machine),
     ) -> Result<Self> {
-        let scratch = Scratch::new(pool.current_num_threads(), 0);
-        let kernels = CpuKernels { pool: pool.clone(), gemm, scratch, packed: Vec::new(), partial: Vec::new() };
+        let crew = Crew::new(pool.current_num_threads(), 0);
+        let kernels = CpuKernels { pool: pool.clone(), machine, crew, packed: Vec::new(), partial: Vec::new() };
         Ok(CpuTrainer { inner: GraphTrainer::new(network, weights, recipe, kernels)?, pool })
     }
 }
@@ -56,8 +56,8 @@ impl Trainer for CpuTrainer {
 /// This backend's kernels, with the memory that they keep between steps.
 struct CpuKernels {
     pool: Arc<rayon::ThreadPool>,
-    gemm: Gemm,
-    scratch: Scratch,
+    machine: Machine,
+    crew: Crew,
     packed: Vec<f32>,
     partial: Vec<f32>,
 }
@@ -69,8 +69,8 @@ fn flops(layer: &Layer, call: &Call<'_>) -> u64 {
 
 impl LayerKernels for CpuKernels {
     fn forward(&mut self, layer: &Layer, call: &Call<'_>, output: &mut [f32]) {
-        let CpuKernels { pool, gemm, scratch, packed, .. } = self;
-        enter(pool, scratch, flops(layer, call), |workers| forward(*gemm, layer, call, output, packed, workers));
+        let CpuKernels { pool, machine, crew, packed, .. } = self;
+        enter(pool, crew, flops(layer, call), |workers| forward(machine, layer, call, output, packed, workers));
     }
 
     fn backward(
@@ -81,16 +81,16 @@ impl LayerKernels for CpuKernels {
         dy: &[f32],
         gradients: &mut Gradients<'_, '_>,
     ) {
-        let CpuKernels { pool, gemm, scratch, partial, .. } = self;
-        enter(pool, scratch, flops(layer, call), |workers| match Method::of(layer, call) {
-            Method::Linear => linear::backward(*gemm, call, dy, gradients, workers),
+        let CpuKernels { pool, machine, crew, partial, .. } = self;
+        enter(pool, crew, flops(layer, call), |workers| match Method::of(layer, call, machine) {
+            Method::Linear => linear::backward(machine.gemm, call, dy, gradients, workers),
             Method::Convolution(problem) => {
                 let (batch, input, weight) = (call.batch, call.inputs[0].data, call.parameters[0]);
                 let pass = conv2d::backward::Pass { problem: &problem, batch, input, weight, dy };
                 let (weight, bias) = gradients.parameters.split_at_mut(1);
                 let bias = bias.first_mut().map(|bias| &mut **bias);
                 let sums = conv2d::backward::Sums { input: &mut *gradients.inputs[0], weight: &mut *weight[0], bias };
-                conv2d::backward::backward(*gemm, pass, sums, partial, workers);
+                conv2d::backward::backward(machine.gemm, pass, sums, partial, workers);
             }
             Method::Plain => plain::backward(layer.operation(), call, (output, dy), gradients, workers),
         });
@@ -107,10 +107,10 @@ enum Method {
 }
 
 impl Method {
-    fn of(layer: &Layer, call: &Call<'_>) -> Self {
+    fn of(layer: &Layer, call: &Call<'_>, machine: &Machine) -> Self {
         match layer {
             Layer::Linear(_) => Method::Linear,
-            Layer::Conv2d(conv) => match conv2d::Problem::new(conv, call.inputs[0].shape) {
+            Layer::Conv2d(conv) => match conv2d::Problem::new(conv, call.inputs[0].shape, machine) {
                 Ok(problem) if conv2d::Linear.accepts(&problem).is_ok() => Method::Linear,
                 Ok(problem) => Method::Convolution(problem),
                 Err(_) => Method::Plain,
@@ -121,7 +121,7 @@ impl Method {
 }
 
 fn forward(
-    gemm: Gemm,
+    machine: &Machine,
     layer: &Layer,
     call: &Call<'_>,
     output: &mut [f32],
@@ -129,20 +129,21 @@ fn forward(
     workers: Workers<'_>,
 ) {
     let bias = call.parameters.get(1).copied();
-    match Method::of(layer, call) {
+    match Method::of(layer, call, machine) {
         Method::Linear => {
+            let gemm = machine.gemm;
             let (features, width) = (call.inputs[0].shape.elements(), gemm.kernel.columns);
             let out_features = output.len() / call.batch;
             packed.resize(packed_length(out_features, features, width), 0.0);
             pack(Matrix::new(call.parameters[0], out_features, features), width, packed);
             let epilogue = Epilogue { bias: bias.map_or(Bias::None, Bias::Columns), activation: None };
-            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
+            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output, workspace: &mut [] };
             linear::multiply(gemm, Panels::new(packed, width, features), epilogue, io, workers);
         }
         Method::Convolution(problem) => {
             let parameters = conv2d::Parameters { weight: call.parameters[0], bias, activation: None };
-            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output };
-            conv2d::forward(&problem, gemm, parameters, packed, io, workers);
+            let io = Io { batch: call.batch, inputs: &[call.inputs[0].data], output, workspace: &mut [] };
+            conv2d::forward(&problem, parameters, packed, io, workers);
         }
         Method::Plain => plain::forward(layer.operation(), call, output, workers),
     }

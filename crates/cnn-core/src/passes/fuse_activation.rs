@@ -3,10 +3,10 @@
 use super::Program;
 use crate::Layer;
 
-/// Fuses each activation that is the only reader of a convolution or linear layer.
+/// Fuses each activation that is the only reader of a convolution, a linear layer or a sum.
 pub(super) fn fuse_activation(program: &mut Program<'_>) {
     while let Some((leader, follower)) = program.find_pair(|leader, follower| {
-        let linear = matches!(program.layer(leader), Layer::Conv2d(_) | Layer::Linear(_));
+        let linear = matches!(program.layer(leader), Layer::Conv2d(_) | Layer::Linear(_) | Layer::Add(_));
         linear && leader.activation.is_none() && matches!(program.layer(follower), Layer::Activation(_))
     }) {
         let Layer::Activation(activation) = *program.layer(&program.steps[follower]) else { return };

@@ -3,7 +3,8 @@
 //!
 //! Names are `<type>_<rows>x<columns>_<instruction set>`.
 
-use crate::simd::tile::{Start, Strided, Tile};
+use crate::simd::tile::{Start, Tile};
+use crate::simd::walk::Panel;
 use crate::simd::{Instructions, Simd, with_simd};
 
 /// Most elements of a tile.
@@ -38,14 +39,13 @@ impl Instructions {
     /// The tile lies vector by vector: `[columns / LANES][rows][LANES]`.
     pub(super) fn run_tile(&self, rows: usize, depth: usize, a: &[f32], b: &[f32], tile: &mut [f32; MAX_TILE]) {
         let a_rows = self.microkernel().rows;
-        let steps = Strided { length: depth, stride: a_rows };
-        let product =
-            Tile { x: a, x_stride: 1, rows, depth: steps, w: b, start: Start::Zero, relu: false, next: b.as_ptr() };
+        let walk = Panel { length: depth, width: a_rows };
+        let product = Tile { x: a, walk, rows, w: b, start: Start::Zero, relu: false, next: b.as_ptr() };
         with_simd!(*self, s => run(s, product, self.microkernel().columns, tile));
     }
 }
 
-fn run<S: Simd>(s: S, product: Tile<'_, Strided>, columns: usize, tile: &mut [f32; MAX_TILE]) {
+fn run<S: Simd>(s: S, product: Tile<'_, Panel>, columns: usize, tile: &mut [f32; MAX_TILE]) {
     let length = product.rows * S::LANES;
     let (first, rest) = tile.split_at_mut(length);
     let (second, rest) = rest.split_at_mut(length);

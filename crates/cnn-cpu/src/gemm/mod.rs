@@ -20,7 +20,7 @@ use cnn_core::layers::Activation;
 
 use crate::cache::Caches;
 use crate::simd::Instructions;
-use crate::threads::ColumnBlock;
+use crate::threads::Block;
 
 /// The product as this machine runs it.
 #[derive(Debug, Clone, Copy)]
@@ -69,9 +69,9 @@ impl Gemm {
     /// Adds to (or, where it is the first, writes) one block of columns of C the product over one block of depth,
     /// and finishes the elements where it is the last. `a` and `b` hold that block of depth only; `b` holds the
     /// columns of `c` only.
-    pub fn multiply_block(&self, a: Panels<'_>, b: Panels<'_>, c: &mut ColumnBlock<'_>, pass: Pass<'_>) {
+    pub fn multiply_block(&self, a: Panels<'_>, b: Panels<'_>, c: &mut Block<'_>, pass: Pass<'_>) {
         let Microkernel { rows: mr, columns: nr, .. } = *self.kernel;
-        let (rows, columns, depth, lanes) = (c.rows(), c.columns(), a.depth(), self.instructions.lanes());
+        let (rows, columns, depth, lanes) = (c.rows().len(), c.columns(), a.depth(), self.instructions.lanes());
         let mut tile = [0.0; microkernel::MAX_TILE];
         for row_block in (0..rows).step_by(self.blocking.rows) {
             let row_end = (row_block + self.blocking.rows).min(rows);
@@ -82,7 +82,7 @@ impl Gemm {
                     let (a, b) = (a.panel(row / mr), b.panel(panel));
                     self.instructions.run_tile(height, depth, a, b, &mut tile);
                     for r in 0..height {
-                        let out = &mut c.row(row + r)[column..column + width];
+                        let out = &mut c.line(0, row + r)[column..column + width];
                         for (v, out) in out.chunks_mut(lanes).enumerate() {
                             let place = Place { row: row + r, column: columns.start + column + v * lanes };
                             pass.write(out, &tile[(v * height + r) * lanes..][..lanes], place);
@@ -101,7 +101,7 @@ impl Gemm {
     }
 
     /// Writes, or adds where `add`, the columns of A B that `c` holds. Packs both as it goes.
-    pub fn multiply(&self, a: Matrix<'_>, b: Matrix<'_>, c: &mut ColumnBlock<'_>, add: bool, scratch: &mut [f32]) {
+    pub fn multiply(&self, a: Matrix<'_>, b: Matrix<'_>, c: &mut Block<'_>, add: bool, scratch: &mut [f32]) {
         let Microkernel { rows: mr, columns: nr, .. } = *self.kernel;
         let columns = c.columns();
         for start in (0..a.columns).step_by(self.blocking.depth) {
@@ -171,7 +171,7 @@ mod tests {
                 let b: Vec<f32> = (0..k * n).map(|i| value(i + 31)).collect();
                 let mut c = vec![1.0; m * n];
                 let mut scratch = vec![f32::NAN; gemm.multiply_length(m, n)];
-                let mut block = ColumnBlock::new(&mut c, n, 0..n);
+                let mut block = Block::whole(&mut c, [1, m, n]);
                 gemm.multiply(Matrix::new(&a, m, k), Matrix::new(&b, k, n), &mut block, true, &mut scratch);
                 for (i, &got) in c.iter().enumerate() {
                     let product = |j: usize| f64::from(a[i / n * k + j]) * f64::from(b[j * n + i % n]);

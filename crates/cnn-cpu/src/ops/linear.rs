@@ -1,67 +1,163 @@
-//! Fully connected layers as a matrix product: the batch's rows times the transposed weights, which are packed once.
+//! Fully connected layers. At batch 1 the weights are read once and nothing else counts; the packed weights therefore lie
+//! in the order in which two vectors of outputs read them, in huge pages where the system has them. More samples meet
+//! each weight in the registers.
 
+use cnn_core::Shape;
 use cnn_core::layers::{Activation, Call, Gradients};
 
-use super::{Io, Kernel};
-use crate::gemm::{Bias, Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
+use super::elementwise::apply;
+use super::{Io, Kernel, Machine};
+use crate::gemm::{Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
+use crate::layout::Layout;
+use crate::memory::Buffer;
+use crate::simd::tile::{FREE_STRIDE_ROWS, Half, Start, Tile, Weight};
+use crate::simd::walk::RowMajor;
+use crate::simd::{Simd, with_simd};
 use crate::threads::Workers;
 
 /// Name of the only row.
 pub const NAME: &str = "linear/gemm";
 
-/// Columns that one piece of work makes, before they are rounded to whole panels.
+/// Columns that one piece of work of training makes, before they are rounded to whole panels.
 const WIDTH: usize = 64;
+
+/// What a layer multiplies and adds, and what is applied to each result.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters<'a> {
+    /// `[out_features, features]`.
+    pub weight: &'a [f32],
+    /// `[out_features]`.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Option<Activation>,
+}
 
 /// A fully connected layer with packed weights.
 pub struct LinearKernel {
-    gemm: Gemm,
+    machine: Machine,
     features: usize,
-    weights: Vec<f32>,
-    bias: Option<Vec<f32>>,
+    out_features: usize,
+    /// `[panel][features][2][lanes]`.
+    weights: Stored,
+    bias: Buffer,
     activation: Option<Activation>,
+    /// Features between two visits of a tile.
+    depth: usize,
+}
+
+/// Packed weights in one of two precisions.
+enum Stored {
+    Single(Buffer),
+    /// IEEE half floats, two to an element.
+    Halves(Buffer),
 }
 
 impl LinearKernel {
-    /// Packs `weight` of `[out_features, features]`.
-    pub fn new(
-        gemm: Gemm,
-        features: usize,
-        weight: &[f32],
-        bias: Option<&[f32]>,
-        activation: Option<Activation>,
-    ) -> Self {
-        let out_features = weight.len() / features;
-        let mut weights = vec![0.0; packed_length(out_features, features, gemm.kernel.columns)];
-        pack(Matrix::new(weight, out_features, features), gemm.kernel.columns, &mut weights);
-        let bias = bias.map(<[f32]>::to_vec);
-        LinearKernel { gemm, features, weights, bias, activation }
+    /// Packs the weights for an input that lies like this; the order of its elements goes into the weights.
+    pub fn new(machine: &Machine, (shape, layout): (&Shape, Layout), parameters: Parameters<'_>) -> Self {
+        let Parameters { weight, bias, activation } = parameters;
+        let lanes = machine.instructions().lanes();
+        let (out_features, features) = (weight.len() / shape.elements(), layout.elements(shape));
+        let width = 2 * lanes;
+        let mut packed = Buffer::zeroed(out_features.next_multiple_of(width) * features);
+        let order = order(shape, layout);
+        for (panel, packed) in packed.chunks_mut(width * features).enumerate() {
+            let rows = weight.chunks(shape.elements()).skip(panel * width).take(width);
+            for (lane, row) in rows.enumerate() {
+                for (&value, &k) in row.iter().zip(&order) {
+                    packed[k as usize * width + lane] = value;
+                }
+            }
+        }
+        let mut padded = Buffer::zeroed(out_features.next_multiple_of(width));
+        padded[..out_features].copy_from_slice(bias.unwrap_or(&vec![0.0; out_features]));
+        let depth = (machine.caches.l2 / 4 / size_of::<f32>() / width).max(64);
+        let weights = Stored::Single(packed);
+        LinearKernel { machine: *machine, features, out_features, weights, bias: padded, activation, depth }
+    }
+
+    fn multiply<S: Simd, W: Weight>(&self, s: S, weights: &[W], io: Io<'_>, workers: Workers<'_>) {
+        let width = 2 * S::LANES;
+        let (batch, input, highest) = (io.batch, io.inputs[0], S::TILE_ROWS.min(FREE_STRIDE_ROWS));
+        let extents = [1, batch, self.out_features];
+        workers.for_each_block(io.output, extents, [1, batch, width], |mut block| {
+            let first = block.columns().start;
+            let panel = &weights[first * self.features..(first + width) * self.features];
+            workers.scratch(batch * width, |sums| {
+                let (left, right) = sums.split_at_mut(batch * S::LANES);
+                for start in (0..self.features).step_by(self.depth) {
+                    let part = start..(start + self.depth).min(self.features);
+                    let w = &panel[part.start * width..part.end * width];
+                    for row in (0..batch).step_by(highest) {
+                        let rows = highest.min(batch - row);
+                        let tile = Tile {
+                            x: &input[row * self.features + start..],
+                            rows,
+                            walk: RowMajor { length: part.len(), stride: self.features },
+                            w,
+                            start: if start == 0 { Start::Bias(&self.bias[first..]) } else { Start::Sum },
+                            relu: part.end == self.features && self.activation == Some(Activation::Relu),
+                            next: w.as_ptr().cast(),
+                        };
+                        let lanes = row * S::LANES..(row + rows) * S::LANES;
+                        tile.run(s, [&mut left[lanes.clone()], &mut right[lanes]], S::LANES);
+                    }
+                }
+                for row in 0..batch {
+                    let line = block.line(0, row);
+                    for (half, line) in [&*left, &*right].iter().zip(line.chunks_mut(S::LANES)) {
+                        line.copy_from_slice(&half[row * S::LANES..][..line.len()]);
+                    }
+                    if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
+                        apply(activation, line);
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// By element of a planar input: its place in the given layout.
+fn order(shape: &Shape, layout: Layout) -> Vec<u32> {
+    match (layout, shape.channels_and_plane()) {
+        (Layout::Blocked { lanes }, Some((channels, [h, w]))) => {
+            let place = |c: usize, p: usize| ((c / lanes * h * w + p) * lanes + c % lanes) as u32;
+            (0..channels).flat_map(|c| (0..h * w).map(move |p| place(c, p))).collect()
+        }
+        _ => (0..shape.elements() as u32).collect(),
     }
 }
 
 impl Kernel for LinearKernel {
     fn run(&self, io: Io<'_>, workers: Workers<'_>) {
-        let bias = self.bias.as_deref().map_or(Bias::None, Bias::Columns);
-        let epilogue = Epilogue { bias, activation: self.activation };
-        let weights = Panels::new(&self.weights, self.gemm.kernel.columns, self.features);
-        multiply(self.gemm, weights, epilogue, io, workers);
+        match &self.weights {
+            Stored::Single(weights) => {
+                with_simd!(self.machine.instructions(), s => self.multiply(s, weights, io, workers));
+            }
+            Stored::Halves(weights) => {
+                let weights: &[Half] = bytemuck::cast_slice(weights);
+                with_simd!(self.machine.instructions(), s => self.multiply(s, weights, io, workers));
+            }
+        }
     }
 
     fn weight_bytes(&self) -> usize {
-        size_of_val(&self.weights[..])
+        let (Stored::Single(weights) | Stored::Halves(weights)) = &self.weights;
+        size_of_val(&weights[..]) + size_of_val(&self.bias[..])
     }
 
     fn scratch_length(&self) -> usize {
-        rows_length(self.gemm, 1)
+        2 * self.machine.instructions().lanes()
     }
 }
 
-/// The batch's rows times packed weights.
+/// The forward pass of training: the batch's rows times weights that were packed for this step.
 pub(crate) fn multiply(gemm: Gemm, weights: Panels<'_>, epilogue: Epilogue<'_>, io: Io<'_>, workers: Workers<'_>) {
     let features = weights.depth();
     let input = Matrix::new(io.inputs[0], io.batch, features);
-    let shape = (io.batch, io.output.len() / io.batch);
+    let extents = [1, io.batch, io.output.len() / io.batch];
     let width = WIDTH.next_multiple_of(gemm.kernel.columns);
-    workers.for_each_column_block(io.output, shape, width, |_, mut block| {
+    workers.for_each_block(io.output, extents, [1, io.batch, width], |mut block| {
         let weights = weights.from_panel(block.columns().start / gemm.kernel.columns);
         workers.scratch(rows_length(gemm, io.batch), |scratch| {
             for start in (0..features).step_by(gemm.blocking.depth) {
@@ -89,11 +185,12 @@ pub(crate) fn backward(
     let out_features = dy.len() / batch;
     let weight = Matrix::new(call.parameters[0], out_features, features);
     let (x, dy_rows) = (Matrix::new(call.inputs[0].data, batch, features), Matrix::new(dy, batch, out_features));
-    workers.for_each_column_block(&mut *gradients.inputs[0], (batch, features), WIDTH, |_, mut block| {
+    workers.for_each_block(&mut *gradients.inputs[0], [1, batch, features], [1, batch, WIDTH], |mut block| {
         let length = gemm.multiply_length(batch, block.columns().len());
         workers.scratch(length, |scratch| gemm.multiply(dy_rows, weight, &mut block, true, scratch));
     });
-    workers.for_each_column_block(&mut *gradients.parameters[0], (out_features, features), WIDTH, |_, mut block| {
+    let extents = [1, out_features, features];
+    workers.for_each_block(&mut *gradients.parameters[0], extents, [1, out_features, WIDTH], |mut block| {
         let length = gemm.multiply_length(out_features, block.columns().len());
         workers.scratch(length, |scratch| gemm.multiply(dy_rows.transposed(), x, &mut block, true, scratch));
     });

@@ -1,10 +1,48 @@
-//! The operations of the CPU backend: a table of rows for each layer that has any, the plain loops for the rest.
+//! The operations of the CPU backend: a table of rows for convolution, vector kernels for the layers around it, the
+//! plain loops for the rest.
 
 pub mod conv2d;
+pub mod convert;
+pub mod elementwise;
 pub mod linear;
 pub mod plain;
+pub mod pool;
 
+use cnn_core::layers::Activation;
+use cnn_core::{Layer, Shape};
+
+use crate::cache::Caches;
+use crate::gemm::Gemm;
+use crate::layout::Layout;
+use crate::simd::Instructions;
 use crate::threads::Workers;
+
+/// What kernels are prepared for.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// The packed matrix product.
+    pub gemm: Gemm,
+    /// What a core has.
+    pub caches: Caches,
+}
+
+impl Machine {
+    /// This machine, with the given instructions.
+    pub fn new(instructions: Instructions) -> Self {
+        let caches = Caches::detect();
+        Machine { gemm: Gemm::new(instructions, caches), caches }
+    }
+
+    /// What the kernels are compiled for.
+    pub fn instructions(&self) -> Instructions {
+        self.gemm.instructions
+    }
+
+    /// The blocked layout of this machine's vectors.
+    pub fn blocked(&self) -> Layout {
+        Layout::Blocked { lanes: self.instructions().lanes() }
+    }
+}
 
 /// A step with its algorithm chosen and its weights packed.
 pub trait Kernel: Send + Sync {
@@ -20,6 +58,33 @@ pub trait Kernel: Send + Sync {
     fn scratch_length(&self) -> usize {
         0
     }
+
+    /// Floats that all threads share while they work on a batch.
+    fn workspace_length(&self, _batch: usize) -> usize {
+        0
+    }
+}
+
+/// A kernel and the layouts that it reads and writes.
+pub struct Prepared {
+    /// What runs.
+    pub kernel: Box<dyn Kernel>,
+    /// The layout of every input.
+    pub input: Layout,
+    /// The layout of the output.
+    pub output: Layout,
+}
+
+impl Prepared {
+    /// A kernel that reads and writes planar values.
+    pub fn planar(kernel: impl Kernel + 'static) -> Self {
+        Prepared { kernel: Box::new(kernel), input: Layout::Planar, output: Layout::Planar }
+    }
+
+    /// A kernel that reads and writes one layout.
+    pub fn alike(kernel: impl Kernel + 'static, layout: Layout) -> Self {
+        Prepared { kernel: Box::new(kernel), input: layout, output: layout }
+    }
 }
 
 /// A batch of a step's inputs and output.
@@ -31,6 +96,28 @@ pub struct Io<'a> {
     pub inputs: &'a [&'a [f32]],
     /// The output.
     pub output: &'a mut [f32],
+    /// What all threads share; its content is whatever was left there.
+    pub workspace: &'a mut [f32],
+}
+
+/// The kernel of a layer without parameters that has one for this layout, with its name.
+pub fn prepare(
+    layer: &Layer,
+    inputs: &[&Shape],
+    (layout, activation): (Layout, Option<Activation>),
+    machine: &Machine,
+) -> Option<(Prepared, &'static str)> {
+    match (layer, layout) {
+        (Layer::Add(_) | Layer::Activation(_), _) => {
+            let kernel = elementwise::Elementwise::new(layer).with(activation);
+            Some((Prepared::alike(kernel, layout), elementwise::NAME))
+        }
+        (Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool(_), Layout::Blocked { .. }) => {
+            let kernel = pool::prepare(layer, inputs[0], machine)?;
+            Some((Prepared { kernel, input: layout, output: layout }, pool::NAME))
+        }
+        _ => None,
+    }
 }
 
 /// Names of the rows that a caller may ask for.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, Task};
 
 /// Proof that the processor has AVX2, FMA and F16C.
 #[derive(Debug, Clone, Copy)]
@@ -21,13 +21,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+    fn vectorize<T: Task<Self>>(self, task: T) {
         #[target_feature(enable = "avx2,fma,f16c")]
-        unsafe fn inside<R>(work: impl FnOnce() -> R) -> R {
-            work()
+        unsafe fn inside<S: Simd, T: Task<S>>(s: S, task: T) {
+            task.run(s);
         }
         // SAFETY: as above.
-        unsafe { inside(work) }
+        unsafe { inside(self, task) }
     }
 
     #[inline(always)]

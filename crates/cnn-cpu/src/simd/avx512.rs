@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Simd;
+use super::{Simd, Task};
 
 /// Proof that the processor has AVX-512F.
 #[derive(Debug, Clone, Copy)]
@@ -22,13 +22,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+    fn vectorize<T: Task<Self>>(self, task: T) {
         #[target_feature(enable = "avx512f,avx2,fma")]
-        unsafe fn inside<R>(work: impl FnOnce() -> R) -> R {
-            work()
+        unsafe fn inside<S: Simd, T: Task<S>>(s: S, task: T) {
+            task.run(s);
         }
         // SAFETY: as above; every processor with AVX-512F has AVX2 and FMA.
-        unsafe { inside(work) }
+        unsafe { inside(self, task) }
     }
 
     #[inline(always)]

@@ -11,6 +11,7 @@ mod avx512;
 mod neon;
 mod portable;
 pub mod tile;
+pub mod walk;
 
 use std::fmt::Debug;
 
@@ -21,6 +22,14 @@ pub use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
 pub use portable::Portable;
+
+/// Work to be compiled for an instruction set. `run` has to be marked `#[inline(always)]`, as has all that it calls with
+/// vectors: only inside [`Simd::vectorize`] may the compiler use the instructions. (Hence no closures: nothing makes
+/// the compiler inline those.)
+pub trait Task<S: Simd> {
+    /// Does the work.
+    fn run(self, s: S);
+}
 
 /// An instruction set, as a proof that the processor has it: values come from `detect` alone.
 pub trait Simd: Copy + Debug + Send + Sync + 'static {
@@ -34,8 +43,8 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
     /// The proof, where the processor has the instructions.
     fn detect() -> Option<Self>;
 
-    /// Runs `work` compiled for this instruction set. What `work` calls has to be inlined into it.
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R;
+    /// Runs a task compiled for this instruction set.
+    fn vectorize<T: Task<Self>>(self, task: T);
 
     /// The same value in every lane.
     fn splat(self, value: f32) -> Self::Vector;
@@ -188,7 +197,7 @@ mod tests {
         let b: Vec<f32> = (0..S::LANES).map(|i| 0.25 - (i as f32)).collect();
         let run = |work: &dyn Fn(S::Vector, S::Vector) -> S::Vector| {
             let mut out = vec![0.0; S::LANES];
-            s.vectorize(|| s.store(&mut out, work(s.load(&a), s.load(&b))));
+            s.store(&mut out, work(s.load(&a), s.load(&b)));
             out
         };
         let expect = |got: Vec<f32>, want: &dyn Fn(f32, f32) -> f32| {

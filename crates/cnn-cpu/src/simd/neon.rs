@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Portable, Simd};
+use super::{Portable, Simd, Task};
 
 /// Proof that the processor has Advanced SIMD.
 #[derive(Debug, Clone, Copy)]
@@ -19,13 +19,13 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
+    fn vectorize<T: Task<Self>>(self, task: T) {
         #[target_feature(enable = "neon")]
-        unsafe fn inside<R>(work: impl FnOnce() -> R) -> R {
-            work()
+        unsafe fn inside<S: Simd, T: Task<S>>(s: S, task: T) {
+            task.run(s);
         }
         // SAFETY: as above.
-        unsafe { inside(work) }
+        unsafe { inside(self, task) }
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 use std::array::from_fn;
 
-use super::Simd;
+use super::{Simd, Task};
 
 /// Any processor.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn vectorize<R>(self, work: impl FnOnce() -> R) -> R {
-        work()
+    fn vectorize<T: Task<Self>>(self, task: T) {
+        task.run(self);
     }
 
     #[inline(always)]

@@ -1,105 +1,49 @@
 //! The innermost loop of every matrix product and direct convolution: a tile of sums that stays in registers over the
 //! whole depth.
 //!
-//! `c[row][lane] = start + sum over k of x[row * row_stride + at(k)] * w[k][lane]`: each `x` is broadcast over vectors
-//! of weights. Where the `x` of a step lie is said by [`Depth`], so that the same loop multiplies packed matrices and
-//! walks the windows of a convolution where the input lies, without a copy of patches.
+//! `c[row][lane] = start + sum over k of x[row][k] * w[k][lane]`: each `x` is broadcast over vectors of weights. Where
+//! the `x` lie is said by a [`Walk`], so that the same loop multiplies matrices and walks the windows of a convolution
+//! where its input lies, without a copy of patches.
 
-use super::{Simd, prefetch};
+use std::array::from_fn;
+
+use super::walk::Walk;
+use super::{Simd, Task, prefetch};
 
 /// Rows of the highest tile of any instruction set.
 const MOST_ROWS: usize = 14;
 
-/// Where the operand of step `k` lies, relative to that of the row's first step.
-pub trait Depth: Copy {
-    /// Number of steps.
-    fn length(self) -> usize;
-    /// At most this far from the row's first element.
-    fn reach(self) -> usize;
-    /// The offset of a step.
+/// Rows of the highest tile of walks whose row stride the compiler does not know: their addresses have to stay in
+/// registers too.
+pub const FREE_STRIDE_ROWS: usize = 8;
+
+/// What weights are stored as.
+pub trait Weight: Copy + Send + Sync {
+    /// Reads a vector of them.
     ///
     /// # Safety
-    /// `k` must be less than `length`. The offset is at most `reach`.
-    unsafe fn at(self, k: usize) -> usize;
+    /// `LANES` of them at `from` must be readable.
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::Vector;
 }
 
-/// Steps side by side.
-#[derive(Debug, Clone, Copy)]
-pub struct Contiguous(pub usize);
-
-impl Depth for Contiguous {
-    fn length(self) -> usize {
-        self.0
-    }
-    fn reach(self) -> usize {
-        self.0.saturating_sub(1)
-    }
+impl Weight for f32 {
     #[inline(always)]
-    unsafe fn at(self, k: usize) -> usize {
-        k
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::Vector {
+        // SAFETY: passed on.
+        unsafe { s.load_from(from) }
     }
 }
 
-/// Steps at a fixed distance.
-#[derive(Debug, Clone, Copy)]
-pub struct Strided {
-    /// Number of steps.
-    pub length: usize,
-    /// Distance between them.
-    pub stride: usize,
-}
+/// A weight in IEEE half precision.
+#[derive(Debug, Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(transparent)]
+pub struct Half(pub u16);
 
-impl Depth for Strided {
-    fn length(self) -> usize {
-        self.length
-    }
-    fn reach(self) -> usize {
-        self.length.saturating_sub(1) * self.stride
-    }
+impl Weight for Half {
     #[inline(always)]
-    unsafe fn at(self, k: usize) -> usize {
-        k * self.stride
-    }
-}
-
-/// Steps at listed offsets: the taps of a window.
-#[derive(Debug, Clone)]
-pub struct Offsets {
-    offsets: Vec<u32>,
-    reach: usize,
-}
-
-impl Offsets {
-    /// The offsets, in the order of the steps.
-    pub fn new(offsets: Vec<u32>) -> Self {
-        let reach = offsets.iter().max().map_or(0, |&offset| offset as usize);
-        Offsets { offsets, reach }
-    }
-
-    /// A part of the steps.
-    pub fn part(&self, range: std::ops::Range<usize>) -> Listed<'_> {
-        Listed { offsets: &self.offsets[range], reach: self.reach }
-    }
-}
-
-/// A part of [`Offsets`].
-#[derive(Debug, Clone, Copy)]
-pub struct Listed<'a> {
-    offsets: &'a [u32],
-    reach: usize,
-}
-
-impl Depth for Listed<'_> {
-    fn length(self) -> usize {
-        self.offsets.len()
-    }
-    fn reach(self) -> usize {
-        self.reach
-    }
-    #[inline(always)]
-    unsafe fn at(self, k: usize) -> usize {
-        // SAFETY: the caller vouches for `k`.
-        unsafe { *self.offsets.get_unchecked(k) as usize }
+    unsafe fn load<S: Simd>(s: S, from: *const Self) -> S::Vector {
+        // SAFETY: passed on.
+        unsafe { s.load_half_from(from.cast()) }
     }
 }
 
@@ -116,17 +60,15 @@ pub enum Start<'a> {
 
 /// The operands of a tile.
 #[derive(Debug, Clone, Copy)]
-pub struct Tile<'a, D> {
+pub struct Tile<'a, D, W = f32> {
     /// Holds the rows; the first row's first element is the slice's.
     pub x: &'a [f32],
-    /// Distance between rows of `x`.
-    pub x_stride: usize,
+    /// Where they lie.
+    pub walk: D,
     /// Number of rows, at most the instruction set's [`TILE_ROWS`](Simd::TILE_ROWS) for tiles two vectors wide.
     pub rows: usize,
-    /// The steps.
-    pub depth: D,
     /// `[depth][vectors * LANES]`.
-    pub w: &'a [f32],
+    pub w: &'a [W],
     /// What the sums start from.
     pub start: Start<'a>,
     /// Whether negative sums are written as zeros.
@@ -135,24 +77,21 @@ pub struct Tile<'a, D> {
     pub next: *const f32,
 }
 
-// SAFETY: `next` is an address to prefetch and is never read through.
-unsafe impl<D: Send> Send for Tile<'_, D> {}
-
-impl<D: Depth> Tile<'_, D> {
+impl<D: Walk, W: Weight> Tile<'_, D, W> {
     /// Computes the tile of `V` vectors; `c[v]` is `[rows][c_stride]`, of which the first `LANES` of each row are
     /// written. Panics where a slice is too short.
     #[inline]
     pub fn run<S: Simd, const V: usize>(&self, s: S, mut c: [&mut [f32]; V], c_stride: usize) {
-        let (last, depth) = (self.rows.checked_sub(1).expect("a tile has rows"), self.depth.length());
-        assert!(depth == 0 || self.x.len() > last * self.x_stride + self.depth.reach());
+        let last = self.rows.checked_sub(1).expect("a tile has rows");
+        let (depth, walk) = (self.walk.runs() * self.walk.run::<S>(), self.walk);
+        assert!(depth == 0 || self.x.len() >= last * walk.row_stride::<S>() + walk.furthest() + walk.run::<S>());
         assert!(self.w.len() >= depth * V * S::LANES);
         assert!(c.iter().all(|c| c.len() >= last * c_stride + S::LANES));
         assert!(!matches!(self.start, Start::Bias(bias) if bias.len() < V * S::LANES));
         macro_rules! rows {
             ($($rows:literal)*) => {
                 match self.rows {
-                    // SAFETY: every length is checked above.
-                    $($rows => unsafe { self.tile::<S, $rows, V>(s, &mut c, c_stride) },)*
+                    $($rows => self.tile::<S, $rows, V>(s, &mut c, c_stride),)*
                     rows => unreachable!("{rows} rows in a tile of at most {MOST_ROWS}"),
                 }
             };
@@ -160,55 +99,56 @@ impl<D: Depth> Tile<'_, D> {
         rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
     }
 
-    /// # Safety
-    /// The slices must be as long as `run` checks.
     #[inline(never)]
-    unsafe fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, c: &mut [&mut [f32]; V], c_stride: usize) {
+    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, c: &mut [&mut [f32]; V], c_stride: usize) {
         if R * V > S::TILE_ROWS * 2 {
             unreachable!("a tile of {R} x {V} vectors does not fit the registers");
         }
-        // SAFETY: passed on.
-        s.vectorize(|| unsafe { self.body::<S, R, V>(s, c, c_stride) });
+        s.vectorize(Sums::<D, W, R, V> { tile: self, c, c_stride });
     }
+}
 
-    /// # Safety
-    /// The slices must be as long as `run` checks.
+/// The loop of one height and width.
+struct Sums<'a, 'b, D, W, const R: usize, const V: usize> {
+    tile: &'a Tile<'a, D, W>,
+    c: &'a mut [&'b mut [f32]; V],
+    c_stride: usize,
+}
+
+impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Sums<'_, '_, D, W, R, V> {
+    /// To be called after `Tile::run`'s checks alone.
     #[inline(always)]
-    unsafe fn body<S: Simd, const R: usize, const V: usize>(&self, s: S, c: &mut [&mut [f32]; V], c_stride: usize) {
-        // SAFETY (all blocks): r < R, v < V and k < depth keep every access inside what `run` has checked.
-        let rows: [*const f32; R] = std::array::from_fn(|r| self.x.as_ptr().wrapping_add(r * self.x_stride));
-        let mut sums = [[s.splat(0.0); V]; R];
-        match self.start {
-            Start::Zero => {}
-            Start::Bias(bias) => {
-                let bias: [_; V] = std::array::from_fn(|v| unsafe { s.load_from(bias.as_ptr().add(v * S::LANES)) });
-                sums = [bias; R];
-            }
-            Start::Sum => {
-                for r in 0..R {
-                    for v in 0..V {
-                        sums[r][v] = unsafe { s.load_from(c[v].as_ptr().add(r * c_stride)) };
+    fn run(self, s: S) {
+        let Sums { tile, c, c_stride } = self;
+        // SAFETY: r < R, v < V and the steps of the walk keep every access inside what `run` has checked.
+        unsafe {
+            let stride = tile.walk.row_stride::<S>();
+            let mut sums: [[S::Vector; V]; R] = match tile.start {
+                Start::Zero => [[s.splat(0.0); V]; R],
+                Start::Bias(bias) => [from_fn(|v| s.load_from(bias.as_ptr().add(v * S::LANES))); R],
+                Start::Sum => from_fn(|r| from_fn(|v| s.load_from(c[v].as_ptr().add(r * c_stride)))),
+            };
+            let (mut w, mut next) = (tile.w.as_ptr(), tile.next);
+            for run in 0..tile.walk.runs() {
+                let x = tile.x.as_ptr().add(tile.walk.begin(run));
+                for k in 0..tile.walk.run::<S>() {
+                    let weights: [S::Vector; V] = from_fn(|v| W::load(s, w.add(v * S::LANES)));
+                    w = w.wrapping_add(V * S::LANES);
+                    prefetch(next);
+                    next = next.wrapping_add(16);
+                    for r in 0..R {
+                        let x = s.splat(*x.add(r * stride + k));
+                        for v in 0..V {
+                            sums[r][v] = s.mul_add(x, weights[v], sums[r][v]);
+                        }
                     }
                 }
             }
-        }
-        let mut w = self.w.as_ptr();
-        for k in 0..self.depth.length() {
-            let weights: [_; V] = std::array::from_fn(|v| unsafe { s.load_from(w.add(v * S::LANES)) });
-            w = w.wrapping_add(V * S::LANES);
-            prefetch(self.next.wrapping_add(k * 16));
-            let at = unsafe { self.depth.at(k) };
-            for r in 0..R {
-                let x = s.splat(unsafe { *rows[r].add(at) });
-                for v in 0..V {
-                    sums[r][v] = s.mul_add(x, weights[v], sums[r][v]);
+            for (r, sums) in sums.into_iter().enumerate() {
+                for (c, sum) in c.iter_mut().zip(sums) {
+                    let sum = if tile.relu { s.relu(sum) } else { sum };
+                    s.store_to(c.as_mut_ptr().add(r * c_stride), sum);
                 }
-            }
-        }
-        for r in 0..R {
-            for v in 0..V {
-                let sum = if self.relu { s.relu(sums[r][v]) } else { sums[r][v] };
-                unsafe { s.store_to(c[v].as_mut_ptr().add(r * c_stride), sum) };
             }
         }
     }
@@ -217,43 +157,42 @@ impl<D: Depth> Tile<'_, D> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::walk::{BlockedPixels, BlockedWindows, Offsets, Panel, PlanarWindows, RowMajor};
     use crate::simd::{Instructions, with_simd};
 
     fn value(i: usize) -> f32 {
         ((i * 2654435761) % 1000) as f32 / 500.0 - 1.0
     }
 
-    fn check<S: Simd, D: Depth>(s: S, depth: D, rows: usize, start: Start<'_>, relu: bool) {
-        let x: Vec<f32> = (0..rows * 7 + depth.reach() + 1).map(value).collect();
-        let w: Vec<f32> = (0..depth.length() * 2 * S::LANES).map(|i| value(i + 77)).collect();
+    fn check<S: Simd, D: Walk>(s: S, walk: D, rows: usize, start: Start<'_>, relu: bool) {
+        let depth = walk.runs() * walk.run::<S>();
+        let x: Vec<f32> =
+            (0..(rows - 1) * walk.row_stride::<S>() + walk.furthest() + walk.run::<S>()).map(value).collect();
+        let w: Vec<f32> = (0..depth * 2 * S::LANES).map(|i| value(i + 77)).collect();
         let before: Vec<f32> = (0..2 * rows * (S::LANES + 1)).map(|i| value(i + 5)).collect();
         let mut c = before.clone();
         let (first, second) = c.split_at_mut(rows * (S::LANES + 1));
-        let tile = Tile { x: &x, x_stride: 7, rows, depth, w: &w, start, relu, next: w.as_ptr() };
+        let tile = Tile { x: &x, walk, rows, w: &w, start, relu, next: w.as_ptr() };
         tile.run(s, [first, second], S::LANES + 1);
-        for v in 0..2 {
-            for r in 0..rows {
-                for lane in 0..S::LANES {
-                    let i = v * rows * (S::LANES + 1) + r * (S::LANES + 1) + lane;
-                    let column = v * S::LANES + lane;
-                    let mut sum = match start {
-                        Start::Zero => 0.0,
-                        Start::Bias(bias) => f64::from(bias[column]),
-                        Start::Sum => f64::from(before[i]),
-                    };
-                    for k in 0..depth.length() {
-                        // SAFETY: k is less than the length.
-                        let x = x[r * 7 + unsafe { depth.at(k) }];
-                        sum += f64::from(x) * f64::from(w[k * 2 * S::LANES + column]);
-                    }
-                    let want = if relu { sum.max(0.0) } else { sum };
-                    assert!((f64::from(c[i]) - want).abs() < 1e-4, "{s:?} {rows} rows: {} {want}", c[i]);
-                }
-                assert_eq!(
-                    c[(v * rows + r) * (S::LANES + 1) + S::LANES],
-                    before[(v * rows + r) * (S::LANES + 1) + S::LANES]
-                );
+        for (i, (&got, &before)) in c.iter().zip(&before).enumerate() {
+            let (v, r, lane) = (i / (S::LANES + 1) / rows, i / (S::LANES + 1) % rows, i % (S::LANES + 1));
+            if lane == S::LANES {
+                assert_eq!(got, before);
+                continue;
             }
+            let column = v * S::LANES + lane;
+            let mut sum = match start {
+                Start::Zero => 0.0,
+                Start::Bias(bias) => f64::from(bias[column]),
+                Start::Sum => f64::from(before),
+            };
+            for k in 0..depth {
+                // SAFETY: the run is one of the walk's.
+                let at = unsafe { walk.begin(k / walk.run::<S>()) } + k % walk.run::<S>();
+                sum += f64::from(x[r * walk.row_stride::<S>() + at]) * f64::from(w[k * 2 * S::LANES + column]);
+            }
+            let want = if relu { sum.max(0.0) } else { sum };
+            assert!((f64::from(got) - want).abs() < 1e-4, "{s:?} {rows} rows: {got} {want}");
         }
     }
 
@@ -262,9 +201,13 @@ mod tests {
         for rows in 1..=S::TILE_ROWS {
             for length in [0, 1, 2, 7, 65] {
                 let offsets = Offsets::new((0..length).map(|k| (k * k % 23) as u32).collect());
-                check(s, Contiguous(length), rows, Start::Zero, false);
-                check(s, Strided { length, stride: 3 }, rows, Start::Bias(&bias), true);
-                check(s, offsets.part(0..length), rows, Start::Sum, false);
+                let taps = offsets.part(0..length);
+                check(s, RowMajor { length, stride: length + 3 }, rows, Start::Zero, false);
+                check(s, Panel { length, width: 15 }, rows, Start::Bias(&bias), true);
+                check(s, PlanarWindows { taps, stride: 2 }, rows, Start::Sum, false);
+                check(s, BlockedWindows::<1> { taps, stride: 1 }, rows, Start::Sum, true);
+                check(s, BlockedWindows::<0> { taps, stride: 3 }, rows, Start::Bias(&bias), false);
+                check(s, BlockedPixels { blocks: length, plane: 20 }, rows, Start::Zero, true);
             }
         }
     }

@@ -5,7 +5,7 @@
 use super::Problem;
 use super::im2col::{Patches, add_patches};
 use crate::gemm::{Gemm, Matrix};
-use crate::threads::{ColumnBlock, Workers};
+use crate::threads::{Block, Workers};
 
 /// Groups that a batch is cut into.
 const GROUPS: usize = 8;
@@ -93,8 +93,8 @@ fn add_sample(gemm: Gemm, pass: Pass<'_>, n: usize, sums: Sums<'_>, scratch: &mu
             let (columns, scratch) = scratch.split_at_mut(depth * pixels.len());
             patches.pack(0..depth, pixels.clone(), pixels.len(), columns);
             let patches = Matrix::new(columns, depth, pixels.len());
-            gemm.multiply(dy, patches.transposed(), &mut ColumnBlock::new(dw, depth, 0..depth), true, scratch);
-            let mut block = ColumnBlock::new(columns, pixels.len(), 0..pixels.len());
+            gemm.multiply(dy, patches.transposed(), &mut Block::whole(dw, [1, rows, depth]), true, scratch);
+            let mut block = Block::whole(columns, [1, depth, pixels.len()]);
             gemm.multiply(weight.transposed(), dy, &mut block, false, scratch);
             add_patches(problem, pixels, columns, dx);
         }

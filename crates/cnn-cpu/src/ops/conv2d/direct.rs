@@ -1,13 +1,24 @@
-//! Direct convolution: each output channel is the sum of its input rows, shifted and scaled by one weight at a time.
-//! Takes everything; meant for few output channels a group, depthwise above all, where a matrix product would idle.
+//! Direct convolution over the blocked layout (Georganas et al. 2018): each tile of sums walks the window's taps where
+//! the input lies, so that there are no patches to copy. A broadcast of one input element meets two vectors of weights.
+//!
+//! The input may also be planar, as a network's first is: then the taps are listed channel by channel, which suits few
+//! channels. Padding is a copy of the band of rows that a piece of work reads.
+
+use std::ops::Range;
 
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
+use cnn_core::window::Axis;
 
+use super::panels::{Panel, Panels};
 use super::{Algorithm, Parameters, Problem};
-use crate::gemm::Gemm;
-use crate::ops::{Io, Kernel};
-use crate::threads::Workers;
+use crate::layout::Layout;
+use crate::ops::elementwise::apply;
+use crate::ops::{Io, Kernel, Machine, Prepared};
+use crate::simd::tile::{FREE_STRIDE_ROWS, Start, Tile};
+use crate::simd::walk::{BlockedWindows, Offsets, PlanarWindows, Walk};
+use crate::simd::{Simd, with_simd};
+use crate::threads::{Block, Workers};
 
 /// The row of the table.
 #[derive(Debug)]
@@ -18,75 +29,266 @@ impl Row<Problem> for Direct {
         "direct"
     }
 
-    fn accepts(&self, _problem: &Problem) -> Result<(), String> {
-        Ok(())
+    fn accepts(&self, problem: &Problem) -> Result<(), String> {
+        let (lanes, groups) = (problem.machine.instructions().lanes(), problem.conv.groups);
+        match groups == 1 || (problem.group_in() % lanes == 0 && problem.group_out() % lanes == 0) {
+            true => Ok(()),
+            false => Err(format!("{groups} groups do not fill blocks of {lanes} channels")),
+        }
     }
 }
 
 impl Algorithm for Direct {
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, _gemm: Gemm) -> Box<dyn Kernel> {
-        Box::new(DirectKernel {
-            problem: problem.clone(),
-            weight: parameters.weight.to_vec(),
-            bias: parameters.bias.map(<[f32]>::to_vec),
-            activation: parameters.activation,
-        })
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared {
+        let blocked = problem.machine.blocked();
+        let few = problem.conv.groups == 1 && problem.in_channels < problem.machine.instructions().lanes();
+        // A planar input is read as it is where few channels would leave most of a block empty.
+        let input = if few && problem.layout == Layout::Planar { Layout::Planar } else { blocked };
+        let kernel = DirectKernel::new(problem, input, parameters);
+        Prepared { kernel: Box::new(kernel), input, output: blocked }
     }
 }
 
-struct DirectKernel {
-    problem: Problem,
-    weight: Vec<f32>,
-    bias: Option<Vec<f32>>,
+/// Input rows of all channels that one piece of work reads, and how they lie.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    /// Planes of a group: channels, or blocks of them.
+    planes: usize,
+    /// Floats of a pixel: 1, or the lanes of a block.
+    width: usize,
+    /// Pixels from row to row.
+    row: usize,
+    /// Floats from plane to plane.
+    plane: usize,
+    /// Whether rows are copied, to pad them.
+    copied: bool,
+}
+
+pub(super) struct DirectKernel {
+    machine: Machine,
+    rows: Axis,
+    columns: Axis,
+    groups: usize,
+    source: Source,
+    offsets: Offsets,
+    weights: Panels,
     activation: Option<Activation>,
+    /// Output rows of a piece of work, and panels.
+    band: usize,
+    panel_step: usize,
+    /// Runs of depth between two visits of a tile.
+    depth: usize,
+}
+
+impl DirectKernel {
+    pub(super) fn new(problem: &Problem, input: Layout, parameters: Parameters<'_>) -> Self {
+        let lanes = problem.machine.instructions().lanes();
+        let width = if input == Layout::Planar { 1 } else { lanes };
+        let (mut rows, mut columns) = (problem.plane.rows, problem.plane.columns);
+        if is_pointwise(problem) {
+            // Pixels of all rows are one long row.
+            let pixels = rows.output * columns.output;
+            (columns.input, columns.output) = (pixels, pixels);
+            (rows.input, rows.output) = (1, 1);
+        }
+        let padded = [rows, columns].iter().any(|axis| axis.before + axis.after > 0);
+        let planes = problem.group_in().div_ceil(width);
+        let weights = Panels::pack(problem, input, parameters);
+        let (band, panel_step) =
+            pieces(&rows, &columns, weights.panels() / problem.conv.groups, planes * width, &problem.machine);
+        let row = if padded { columns.before + columns.input + columns.after } else { columns.input };
+        let plane = row * width * if padded { band_input(&rows, band) } else { rows.input };
+        let source = Source { planes, width, row, plane, copied: padded };
+        let offsets = offsets(problem.group_in(), (&rows, &columns), source);
+        // A slice of a panel stays in a quarter of the second cache.
+        let depth = (problem.machine.caches.l2 / 4 / size_of::<f32>() / (2 * lanes) / width).max(16);
+        DirectKernel {
+            machine: problem.machine,
+            rows,
+            columns,
+            groups: problem.conv.groups,
+            source,
+            offsets,
+            weights,
+            activation: parameters.activation,
+            band,
+            panel_step,
+            depth,
+        }
+    }
+}
+
+/// Whether the convolution is a matrix product over pixels as they lie.
+pub(super) fn is_pointwise(problem: &Problem) -> bool {
+    [problem.plane.rows, problem.plane.columns]
+        .iter()
+        .all(|axis| axis.kernel == 1 && axis.stride == 1 && axis.before + axis.after == 0)
+}
+
+/// Input rows under a band of output rows.
+fn band_input(rows: &Axis, band: usize) -> usize {
+    (band - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1
+}
+
+/// Output rows and panels of a piece of work: as many rows as leave the input in half the second cache, fewer where
+/// that makes too few pieces to share out, and then fewer panels.
+fn pieces(rows: &Axis, columns: &Axis, panels: usize, channels: usize, machine: &Machine) -> (usize, usize) {
+    const PIECES: usize = 16;
+    const FEWEST_TILES: usize = 4;
+    let bytes = |band: usize| band_input(rows, band) * (columns.before + columns.input + columns.after) * channels * 4;
+    let mut band = rows.output.div_ceil(PIECES).max((FEWEST_TILES * 16).div_ceil(columns.output)).min(rows.output);
+    while band > 1 && bytes(band) > machine.caches.l2 / 2 {
+        band = band.div_ceil(2);
+    }
+    let bands = rows.output.div_ceil(band);
+    let step = panels.div_ceil(PIECES.div_ceil(bands)).max(1);
+    (band, step)
+}
+
+/// The offset of every run of depth from a pixel's first tap: taps, then blocks.
+fn offsets(channels: usize, (rows, columns): (&Axis, &Axis), source: Source) -> Offsets {
+    let mut offsets = Vec::with_capacity(channels * rows.kernel * columns.kernel);
+    for first in (0..channels).step_by(source.width) {
+        for ky in 0..rows.kernel {
+            for kx in 0..columns.kernel {
+                let pixel = ky * rows.dilation * source.row + kx * columns.dilation;
+                offsets.push((first / source.width * source.plane + pixel * source.width) as u32);
+            }
+        }
+    }
+    Offsets::new(offsets)
 }
 
 impl Kernel for DirectKernel {
     fn run(&self, io: Io<'_>, workers: Workers<'_>) {
-        let parameters = Parameters { weight: &self.weight, bias: self.bias.as_deref(), activation: self.activation };
-        convolve(&self.problem, parameters, io, workers);
+        with_simd!(self.machine.instructions(), s => self.convolve(s, io, workers));
     }
 
     fn weight_bytes(&self) -> usize {
-        size_of_val(&self.weight[..])
+        self.weights.bytes()
+    }
+
+    fn scratch_length(&self) -> usize {
+        if self.source.copied { self.source.planes * self.source.plane } else { 0 }
     }
 }
 
-/// The whole convolution of a batch.
-pub(super) fn convolve(problem: &Problem, parameters: Parameters<'_>, io: Io<'_>, workers: Workers<'_>) {
-    let input = io.inputs[0];
-    workers.for_each_chunk(io.output, problem.out_plane(), |index, output| {
-        let (n, o) = (index / problem.conv.out_channels, index % problem.conv.out_channels);
-        output.fill(parameters.bias.map_or(0.0, |bias| bias[o]));
-        let first = n * problem.in_channels + o / problem.group_out() * problem.group_in();
-        let weights = &parameters.weight[o * problem.depth()..(o + 1) * problem.depth()];
-        let planes = input[first * problem.in_plane()..].chunks(problem.in_plane());
-        let taps = problem.plane.rows.kernel * problem.plane.columns.kernel;
-        for (plane, weights) in planes.zip(weights.chunks(taps)) {
-            add_channel(problem, plane, weights, output);
-        }
-        if let Some(activation) = parameters.activation {
-            output.iter_mut().for_each(|v| *v = activation.apply(*v));
-        }
-    });
-}
-
-/// Adds one input channel's share to an output channel.
-fn add_channel(problem: &Problem, input: &[f32], weights: &[f32], output: &mut [f32]) {
-    let (rows, columns) = (problem.plane.rows, problem.plane.columns);
-    for (tap, &weight) in weights.iter().enumerate() {
-        let (ky, kx) = (tap / columns.kernel, tap % columns.kernel);
-        let across = columns.outputs(kx);
-        if across.is_empty() {
-            continue;
-        }
-        for y in rows.outputs(ky) {
-            let output = &mut output[y * columns.output..][across.clone()];
-            let input = &input[rows.input_index(y, ky) * columns.input + columns.input_index(across.start, kx)..];
-            match columns.stride {
-                1 => output.iter_mut().zip(input).for_each(|(o, i)| *o += weight * i),
-                stride => output.iter_mut().zip(input.iter().step_by(stride)).for_each(|(o, i)| *o += weight * i),
+impl DirectKernel {
+    fn convolve<S: Simd>(&self, s: S, io: Io<'_>, workers: Workers<'_>) {
+        let line = self.columns.output * S::LANES;
+        let group_blocks = self.weights.blocks() / self.groups;
+        let group_input = self.source.planes * self.source.width * self.rows.input * self.columns.input;
+        let extents = [io.batch * self.groups * group_blocks, self.rows.output, line];
+        let input = io.inputs[0];
+        // Blocks of a piece never cross a group, as pieces are cut group by group.
+        let steps = [self.panel_step * 2, self.band, line];
+        workers.for_each_block_of(io.output, extents, (group_blocks, steps), |mut block| {
+            let matrix = block.planes().start / group_blocks;
+            let input = &input[matrix * group_input..][..group_input];
+            let group = matrix % self.groups;
+            let first = block.planes().start % group_blocks + group * group_blocks;
+            match self.source.copied {
+                true => workers.scratch(self.scratch_length(), |band| {
+                    self.copy_band(input, block.rows(), band);
+                    self.multiply(s, band, first, &mut block);
+                }),
+                false => {
+                    let skipped = block.rows().start * self.rows.stride * self.source.row * self.source.width;
+                    self.multiply(s, &input[skipped..], first, &mut block);
+                }
             }
+        });
+    }
+
+    /// Copies the input rows under a band of output rows, with zeros where they lie in the padding.
+    fn copy_band(&self, input: &[f32], outputs: Range<usize>, band: &mut [f32]) {
+        let Source { width, row, plane, planes, .. } = self.source;
+        let (rows, columns) = (&self.rows, &self.columns);
+        let input_plane = rows.input * columns.input * width;
+        let needed = band_input(rows, outputs.len());
+        for (band, input) in band.chunks_mut(plane).zip(input.chunks(input_plane)).take(planes) {
+            for (i, line) in band.chunks_mut(row * width).take(needed).enumerate() {
+                let at = outputs.start * rows.stride + i;
+                let (left, inner) = line.split_at_mut(columns.before * width);
+                let (inner, right) = inner.split_at_mut(columns.input * width);
+                match at.checked_sub(rows.before).filter(|&y| y < rows.input) {
+                    Some(y) => {
+                        left.fill(0.0);
+                        inner.copy_from_slice(&input[y * columns.input * width..][..columns.input * width]);
+                        right.fill(0.0);
+                    }
+                    None => line.fill(0.0),
+                }
+            }
+        }
+    }
+
+    /// Writes a block of output planes from the input rows under it.
+    fn multiply<S: Simd>(&self, s: S, input: &[f32], first_block: usize, block: &mut Block<'_>) {
+        let total = self.offsets.runs();
+        let planes = block.planes().len();
+        for plane in (0..planes).step_by(2) {
+            let panel = self.weights.panel(first_block + plane);
+            for start in (0..total).step_by(self.depth) {
+                let part = start..(start + self.depth).min(total);
+                for row in 0..block.rows().len() {
+                    let input = &input[row * self.rows.stride * self.source.row * self.source.width..];
+                    match planes - plane {
+                        1 => self.row::<S, 1>(s, input, (panel, part.clone()), block.lines(plane, row)),
+                        _ => self.row::<S, 2>(s, input, (panel, part.clone()), block.lines(plane, row)),
+                    }
+                }
+            }
+        }
+        if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
+            for plane in 0..planes {
+                for row in 0..block.rows().len() {
+                    apply(activation, block.line(plane, row));
+                }
+            }
+        }
+    }
+
+    /// One part of the depth of one output row of `V` blocks.
+    fn row<S: Simd, const V: usize>(
+        &self,
+        s: S,
+        input: &[f32],
+        (panel, part): (Panel<'_>, Range<usize>),
+        lines: [&mut [f32]; V],
+    ) {
+        let stride = self.columns.stride;
+        let taps = self.offsets.part(part.clone());
+        let run = self.source.width * V * S::LANES;
+        let panel = Panel { weights: &panel.weights[part.start * run..part.end * run], bias: panel.bias };
+        let ends = (part.start == 0, part.end == self.offsets.runs());
+        match (self.source.width, stride) {
+            (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows { taps, stride }, lines),
+            (_, 1) => self.tiles(s, input, (panel, ends), BlockedWindows::<1> { taps, stride }, lines),
+            (_, 2) => self.tiles(s, input, (panel, ends), BlockedWindows::<2> { taps, stride }, lines),
+            _ => self.tiles(s, input, (panel, ends), BlockedWindows::<0> { taps, stride }, lines),
+        }
+    }
+
+    /// The row's tiles: of nearly the same height, none higher than fits the registers.
+    fn tiles<S: Simd, D: Walk, const V: usize>(
+        &self,
+        s: S,
+        input: &[f32],
+        (panel, (first, last)): (Panel<'_>, (bool, bool)),
+        walk: D,
+        mut lines: [&mut [f32]; V],
+    ) {
+        let start = if first { Start::Bias(panel.bias) } else { Start::Sum };
+        let relu = last && self.activation == Some(Activation::Relu);
+        let highest = if self.source.width == 1 { S::TILE_ROWS.min(FREE_STRIDE_ROWS) } else { S::TILE_ROWS };
+        let (mut at, mut left) = (0, self.columns.output);
+        while left > 0 {
+            let rows = left.div_ceil(left.div_ceil(highest));
+            let x = &input[at * walk.row_stride::<S>()..];
+            let tile = Tile { x, walk, rows, w: panel.weights, start, relu, next: panel.weights.as_ptr() };
+            tile.run(s, lines.each_mut().map(|line| &mut line[at * S::LANES..(at + rows) * S::LANES]), S::LANES);
+            (at, left) = (at + rows, left - rows);
         }
     }
 }

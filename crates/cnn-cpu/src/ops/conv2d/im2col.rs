@@ -9,7 +9,7 @@ use cnn_core::layers::Activation;
 
 use super::{Algorithm, Parameters, Problem};
 use crate::gemm::{Bias, Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
-use crate::ops::{Io, Kernel};
+use crate::ops::{Io, Kernel, Prepared};
 use crate::threads::Workers;
 
 /// The row of the table.
@@ -33,11 +33,18 @@ impl Row<Problem> for Im2col {
 }
 
 impl Algorithm for Im2col {
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, gemm: Gemm) -> Box<dyn Kernel> {
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared {
+        let gemm = problem.machine.gemm;
         let mut weights = vec![0.0; packed_weights(problem, gemm)];
         pack_weights(problem, gemm, parameters.weight, &mut weights);
         let bias = parameters.bias.map(<[f32]>::to_vec);
-        Box::new(Im2colKernel { problem: problem.clone(), gemm, weights, bias, activation: parameters.activation })
+        Prepared::planar(Im2colKernel {
+            problem: problem.clone(),
+            gemm,
+            weights,
+            bias,
+            activation: parameters.activation,
+        })
     }
 }
 
@@ -105,7 +112,9 @@ pub(super) fn convolve(problem: &Problem, gemm: Gemm, packed: Packed<'_>, io: Io
     let (width, group_input) = (block_width(problem, gemm), problem.group_in() * problem.in_plane());
     let group_weights = packed_length(rows, depth, gemm.kernel.rows);
     let input = io.inputs[0];
-    workers.for_each_column_block(io.output, (rows, problem.out_plane()), width, |matrix, mut block| {
+    let extents = [io.batch * groups, rows, problem.out_plane()];
+    workers.for_each_block(io.output, extents, [1, rows, width], |mut block| {
+        let matrix = block.planes().start;
         let group = matrix % groups;
         let patches = Patches { problem, input: &input[matrix * group_input..(matrix + 1) * group_input] };
         let weights = &packed.weights[group * group_weights..(group + 1) * group_weights];

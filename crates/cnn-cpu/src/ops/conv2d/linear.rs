@@ -4,9 +4,11 @@
 use cnn_core::choose::Row;
 
 use super::{Algorithm, Parameters, Problem};
-use crate::gemm::Gemm;
-use crate::ops::Kernel;
-use crate::ops::linear::LinearKernel;
+use cnn_core::Shape;
+
+use crate::layout::Layout;
+use crate::ops::Prepared;
+use crate::ops::linear::{self, LinearKernel};
 
 /// The row of the table.
 #[derive(Debug)]
@@ -30,8 +32,11 @@ impl Row<Problem> for Linear {
 }
 
 impl Algorithm for Linear {
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, gemm: Gemm) -> Box<dyn Kernel> {
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared {
         let Parameters { weight, bias, activation } = parameters;
-        Box::new(LinearKernel::new(gemm, problem.depth(), weight, bias, activation))
+        let shape = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
+        let parameters = linear::Parameters { weight, bias, activation };
+        let kernel = LinearKernel::new(&problem.machine, (&shape, problem.layout), parameters);
+        Prepared { kernel: Box::new(kernel), input: problem.layout, output: Layout::Planar }
     }
 }

@@ -4,6 +4,8 @@ pub mod backward;
 mod direct;
 mod im2col;
 mod linear;
+mod panels;
+mod plain;
 
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Conv2d};
@@ -13,18 +15,19 @@ use cnn_core::{Misfit, Shape};
 pub use direct::Direct;
 pub use im2col::{Im2col, Patches};
 pub use linear::Linear;
+pub use plain::Plain;
 
-use super::{Io, Kernel};
-use crate::gemm::Gemm;
+use super::{Io, Machine, Prepared};
+use crate::layout::Layout;
 use crate::threads::Workers;
 
 /// The algorithms, the most wanted first.
-pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Im2col, &Direct];
+pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Direct, &Im2col, &Plain];
 
 /// One way to convolve.
 pub trait Algorithm: Row<Problem> + Sync {
     /// Packs the weights. Called only with problems that the row accepts.
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>, gemm: Gemm) -> Box<dyn Kernel>;
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared;
 }
 
 /// A convolution and the input that it meets.
@@ -36,6 +39,10 @@ pub struct Problem {
     pub in_channels: usize,
     /// The window on the input.
     pub plane: Plane,
+    /// How the input lies in memory; a row may ask for another layout at the price of a copy.
+    pub layout: Layout,
+    /// What it will run on.
+    pub machine: Machine,
 }
 
 /// What a convolution multiplies and adds, and what is applied to each result.
@@ -50,9 +57,10 @@ pub struct Parameters<'a> {
 }
 
 impl Problem {
-    /// The layer on an input of `[C, H, W]`. Errors where they do not fit.
-    pub fn new(conv: &Conv2d, input: &Shape) -> Result<Self, Misfit> {
-        Ok(Problem { plane: conv.plane(input)?, in_channels: input[0], conv: conv.clone() })
+    /// The layer on a planar input of `[C, H, W]`. Errors where they do not fit.
+    pub fn new(conv: &Conv2d, input: &Shape, machine: &Machine) -> Result<Self, Misfit> {
+        let plane = conv.plane(input)?;
+        Ok(Problem { plane, in_channels: input[0], conv: conv.clone(), layout: Layout::Planar, machine: *machine })
     }
 
     /// Input channels of a group.
@@ -84,7 +92,6 @@ impl Problem {
 /// The forward pass of training: weights change at every step, so they are packed at every step, into `packed`.
 pub(crate) fn forward(
     problem: &Problem,
-    gemm: Gemm,
     parameters: Parameters<'_>,
     packed: &mut Vec<f32>,
     io: Io<'_>,
@@ -92,8 +99,9 @@ pub(crate) fn forward(
 ) {
     let Parameters { weight, bias, activation } = parameters;
     if Im2col.accepts(problem).is_err() {
-        return direct::convolve(problem, parameters, io, workers);
+        return plain::convolve(problem, parameters, io, workers);
     }
+    let gemm = problem.machine.gemm;
     packed.resize(im2col::packed_weights(problem, gemm), 0.0);
     im2col::pack_weights(problem, gemm, weight, packed);
     im2col::convolve(problem, gemm, im2col::Packed { weights: packed, bias, activation }, io, workers);
