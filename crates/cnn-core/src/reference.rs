@@ -143,6 +143,8 @@ fn report(network: &Network) -> PlanReport {
             output: network.shape(network.output_of(node)).clone(),
             algorithm: PLAIN_LOOPS.to_string(),
             refused: Vec::new(),
+            considered: Vec::new(),
+            macs: 0,
             flops: network.flops_of(node),
             bytes: (parameter_bytes + read + value_bytes(network.output_of(node))) as u64,
         });

@@ -1,11 +1,11 @@
 //! The backend object: a thread pool and what is known of the processor.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
+use cnn_core::backend::{Backend, Ceilings, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
 use cnn_core::{Error, Network, Result, Weights};
 
-use crate::ops::Machine;
+use crate::machine::Machine;
 use crate::plan::compile;
 use crate::simd::Instructions;
 use crate::train::CpuTrainer;
@@ -16,6 +16,7 @@ pub struct Cpu {
     device: DeviceInfo,
     pool: Arc<rayon::ThreadPool>,
     machine: Machine,
+    ceilings: Arc<OnceLock<Ceilings>>,
 }
 
 impl Cpu {
@@ -43,14 +44,21 @@ impl Cpu {
         device.threads = pool.current_num_threads();
         let machine = Machine::new(Instructions::detect());
         device.features = vec![machine.instructions().name().to_string()];
-        Cpu { device, pool, machine }
+        Cpu { device, pool, machine, ceilings: Arc::default() }
     }
 
     /// Runs on other instructions than the fastest, to compare them.
     pub fn with_instructions(mut self, instructions: Instructions) -> Self {
         self.machine = Machine::new(instructions);
+        self.ceilings = Arc::default();
         self.device.features = vec![instructions.name().to_string()];
         self
+    }
+}
+
+impl Cpu {
+    fn measured(&self) -> Ceilings {
+        *self.ceilings.get_or_init(|| self.machine.measure(&self.pool))
     }
 }
 
@@ -63,8 +71,15 @@ impl Backend for Cpu {
         &self.device
     }
 
+    fn ceilings(&self) -> Option<Ceilings> {
+        Some(self.measured())
+    }
+
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
-        Ok(Arc::new(compile(network, weights, options, (&self.pool, &self.machine))?))
+        let ceilings = || self.measured();
+        let machine = (&self.pool, &self.machine);
+        // Packing weights uses the pool's threads.
+        Ok(Arc::new(self.pool.install(|| compile(network, weights, options, machine, &ceilings))?))
     }
 
     fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {

@@ -9,6 +9,7 @@
 mod backend;
 mod cache;
 pub mod layout;
+pub mod machine;
 mod memory;
 mod plan;
 mod session;

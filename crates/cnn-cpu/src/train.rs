@@ -9,7 +9,8 @@ use cnn_core::training::{GraphTrainer, LayerKernels};
 use cnn_core::{Layer, Network, Result, Tensor, Weights};
 
 use crate::gemm::{Bias, Epilogue, Matrix, Panels, pack, packed_length};
-use crate::ops::{Io, Machine, conv2d, linear, plain};
+use crate::machine::Machine;
+use crate::ops::{Io, conv2d, linear, plain};
 use crate::threads::{Crew, Workers, enter};
 
 pub(crate) struct CpuTrainer {

@@ -29,6 +29,11 @@ fn run(cpu: &Cpu, network: &Network, row: &str, batch: usize) -> Option<f64> {
     Some(difference(&got.to_f32(), &want.to_f32()).map_or(f64::INFINITY, |d| d.relative_rms))
 }
 
+/// Whether a row transforms its operands, which costs accuracy.
+fn adds_error(row: &str) -> bool {
+    row.starts_with("winograd") || row == "fft"
+}
+
 /// What was chosen for the convolution, and who refused it.
 fn algorithm_of(plan: &dyn Plan) -> (String, Vec<Refusal>) {
     let step = plan.report().steps.iter().find(|step| step.kind == "Conv2d").unwrap();
@@ -43,7 +48,8 @@ fn every_row_agrees_on_every_case_that_it_accepts() {
         let mut accepted = 0;
         for case in &convolutions {
             if let Some(apart) = run(&cpu, &case.network().unwrap(), row.name(), case.batch) {
-                assert!(apart <= case.tolerance, "{} by {}: {apart:e}", case.name, row.name());
+                let tolerance = if adds_error(row.name()) { 1e-5 } else { case.tolerance };
+                assert!(apart <= tolerance, "{} by {}: {apart:e}", case.name, row.name());
                 accepted += 1;
             }
         }
@@ -64,11 +70,16 @@ fn the_report_says_what_was_taken_and_who_refused() {
     };
     let small = "conv2d/linear: the kernel does not cover the whole input".to_string();
     let few = "conv2d/im2col: 1 output channels a group are too few for a tile".to_string();
-    assert_eq!(taken(Conv2d::new(16, 9)), ("conv2d/linear".to_string(), vec![]));
-    assert_eq!(taken(Conv2d::new(16, 3)), ("conv2d/direct".to_string(), vec![small.clone()]));
+    let (algorithm, refused) = taken(Conv2d::new(16, 9));
+    assert_eq!(algorithm, "conv2d/linear");
+    assert!(refused.contains(&"conv2d/winograd_f4: the window is not 3x3".to_string()), "{refused:?}");
+    let (algorithm, refused) = taken(Conv2d::new(16, 3).stride(2));
+    assert_eq!(algorithm, "conv2d/direct");
+    assert!(refused.contains(&small), "{refused:?}");
     let (algorithm, refused) = taken(Conv2d::new(8, 3).groups(8));
-    assert_eq!((algorithm.as_str(), &refused[0], &refused[2]), ("conv2d/plain", &small, &few));
-    assert!(refused[1].starts_with("conv2d/direct: 8 groups do not fill blocks of "), "{refused:?}");
+    assert_eq!(algorithm, "conv2d/plain");
+    assert!(refused.contains(&few), "{refused:?}");
+    assert!(refused.iter().any(|r| r.starts_with("conv2d/direct: 8 groups do not fill blocks of ")), "{refused:?}");
 }
 
 prop_compose! {
@@ -94,7 +105,8 @@ proptest! {
         let cpu = Cpu::with_threads(1).unwrap();
         for row in TABLE {
             if let Some(apart) = run(&cpu, &network, row.name(), batch) {
-                prop_assert!(apart <= 2e-6, "{} apart {apart:e}: {network:?}", row.name());
+                let tolerance = if adds_error(row.name()) { 1e-5 } else { 2e-6 };
+                prop_assert!(apart <= tolerance, "{} apart {apart:e}: {network:?}", row.name());
             }
         }
     }

@@ -6,8 +6,8 @@ mod report;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-pub use options::{CompileOptions, DeviceInfo, Recipe};
-pub use report::{PlanReport, Profile, StepProfile, StepReport};
+pub use options::{Ceilings, CompileOptions, DeviceInfo, Precision, Recipe};
+pub use report::{Candidate, PlanReport, Profile, StepProfile, StepReport};
 
 use crate::{Network, Result, Tensor, Weights};
 
@@ -18,6 +18,11 @@ pub trait Backend: Debug + Send + Sync {
 
     /// The hardware behind it.
     fn device(&self) -> &DeviceInfo;
+
+    /// How fast the device is at most, measured at the first call; nothing where the backend cannot tell.
+    fn ceilings(&self) -> Option<Ceilings> {
+        None
+    }
 
     /// Chooses algorithms, packs weights and plans memory, once.
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>>;

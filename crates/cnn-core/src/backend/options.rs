@@ -25,21 +25,62 @@ impl DeviceInfo {
     }
 }
 
+/// The most that a device does, as measured.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Ceilings {
+    /// Multiply-adds of `f32` a second.
+    pub macs_per_second: f64,
+    /// Bytes read from memory a second.
+    pub bytes_per_second: f64,
+}
+
+impl Ceilings {
+    /// The seconds that so many multiply-adds and bytes take at least: the roofline (Williams et al. 2009).
+    pub fn seconds(&self, macs: u64, bytes: u64) -> f64 {
+        (macs as f64 / self.macs_per_second).max(bytes as f64 / self.bytes_per_second)
+    }
+}
+
 /// What [`Backend::compile`](crate::Backend::compile) may decide by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct CompileOptions {
     /// The batch that algorithms are chosen for. A session runs any batch.
     pub batch: usize,
     /// A row of the backend's table to be used wherever it accepts, such as `conv2d/direct` or `direct`.
     pub algorithm: Option<String>,
+    /// The largest relative root-mean-square error that a layer's algorithm may add to its output. Algorithms that
+    /// transform their operands are checked against it with the layer's own weights.
+    pub tolerance: f32,
+    /// Whether candidates are timed on the device; else the choice rests on a model of it.
+    pub timed: bool,
+    /// What fully connected layers' weights are stored as.
+    pub linear_weights: Precision,
     /// Whether a layer that cannot have what was asked for is an error; else it is a `tracing` warning.
     pub strict: bool,
 }
 
+/// What weights are stored as; arithmetic is in `f32` either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// As `f32`.
+    #[default]
+    Single,
+    /// As IEEE half precision, rounded to nearest: half the memory. Each weight above 6e-5 is off by at most 1 part in
+    /// 2,048. A layer with weights beyond 65,504 stays in single precision, with a warning.
+    Half,
+}
+
 impl Default for CompileOptions {
     fn default() -> Self {
-        CompileOptions { batch: 1, algorithm: None, strict: false }
+        CompileOptions {
+            batch: 1,
+            algorithm: None,
+            tolerance: 1e-5,
+            timed: false,
+            linear_weights: Precision::Single,
+            strict: false,
+        }
     }
 }
 
@@ -53,6 +94,24 @@ impl CompileOptions {
     /// Uses this row of the backend's table wherever it accepts.
     pub fn algorithm(mut self, name: impl Into<String>) -> Self {
         self.algorithm = Some(name.into());
+        self
+    }
+
+    /// Sets the error that an algorithm may add to a layer's output, relative to the output's root mean square.
+    pub fn tolerance(mut self, relative_rms: f32) -> Self {
+        self.tolerance = relative_rms;
+        self
+    }
+
+    /// Times the candidates for each layer while compiling and takes the fastest.
+    pub fn timed(mut self) -> Self {
+        self.timed = true;
+        self
+    }
+
+    /// Stores fully connected layers' weights in this precision.
+    pub fn linear_weights(mut self, precision: Precision) -> Self {
+        self.linear_weights = precision;
         self
     }
 

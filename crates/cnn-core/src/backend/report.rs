@@ -39,10 +39,24 @@ pub struct StepReport {
     pub algorithm: String,
     /// Rows that did not take the layer, with their reasons.
     pub refused: Vec<Refusal>,
+    /// Rows that would have taken it, the chosen one among them, with the time that decided.
+    pub considered: Vec<Candidate>,
+    /// Multiply-adds that the algorithm does for one sample, idle lanes included: fewer than half the operations where it
+    /// saves some.
+    pub macs: u64,
     /// Floating-point operations for one sample.
     pub flops: u64,
     /// Bytes of parameters, and of the inputs and outputs of one sample.
     pub bytes: u64,
+}
+
+/// A row that could have taken a layer.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Candidate {
+    /// The row's name, such as `conv2d/direct`.
+    pub algorithm: String,
+    /// Its time for a batch, as the backend's model or clock has it.
+    pub time: Duration,
 }
 
 impl PlanReport {
@@ -69,6 +83,10 @@ impl fmt::Display for PlanReport {
             let layer = std::iter::once(&step.layer).chain(&step.fused).map(String::as_str).collect::<Vec<_>>();
             let (output, mflop) = (step.output.to_string(), step.flops as f64 / 1e6);
             writeln!(f, "{:<28} {:<18} {output:<16} {mflop:>9.2} MFLOP", layer.join("+"), step.algorithm)?;
+            if step.considered.len() > 1 {
+                let time = |c: &Candidate| format!("{} {:.3} ms", c.algorithm, 1e3 * c.time.as_secs_f64());
+                writeln!(f, "    of {}", step.considered.iter().map(time).collect::<Vec<_>>().join(", "))?;
+            }
             for refusal in &step.refused {
                 writeln!(f, "    not {}: {}", refusal.algorithm, refusal.reason)?;
             }

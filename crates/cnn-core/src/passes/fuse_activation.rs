@@ -7,7 +7,10 @@ use crate::Layer;
 pub(super) fn fuse_activation(program: &mut Program<'_>) {
     while let Some((leader, follower)) = program.find_pair(|leader, follower| {
         let linear = matches!(program.layer(leader), Layer::Conv2d(_) | Layer::Linear(_) | Layer::Add(_));
-        linear && leader.activation.is_none() && matches!(program.layer(follower), Layer::Activation(_))
+        linear
+            && leader.activation.is_none()
+            && leader.pool.is_none()
+            && matches!(program.layer(follower), Layer::Activation(_))
     }) {
         let Layer::Activation(activation) = *program.layer(&program.steps[follower]) else { return };
         program.absorb(leader, follower);

@@ -4,6 +4,7 @@
 
 mod fold_batch_norm;
 mod fuse_activation;
+mod fuse_pool;
 mod remove_identities;
 
 pub use fold_batch_norm::{FoldedConv, fold};
@@ -36,6 +37,8 @@ pub struct Step {
     pub batch_norm: Option<usize>,
     /// Applied to each element before it is written.
     pub activation: Option<Activation>,
+    /// Number of the maximum pooling that comes last.
+    pub pool: Option<usize>,
     /// Numbers of the nodes that run inside this step, in order.
     pub fused: Vec<usize>,
 }
@@ -49,17 +52,20 @@ impl<'n> Program<'n> {
             output: network.output_of(node),
             batch_norm: None,
             activation: None,
+            pool: None,
             fused: Vec::new(),
         });
         Program { network, steps: steps.collect(), output: network.output() }
     }
 
-    /// All passes that keep inference's results: identities removed, batch norms folded, activations fused.
+    /// All passes that keep inference's results: identities removed, batch norms folded, activations
+    /// and poolings fused.
     pub fn for_inference(network: &'n Network) -> Self {
         let mut program = Program::new(network);
         remove_identities::remove_identities(&mut program);
         fold_batch_norm::fold_batch_norm(&mut program);
         fuse_activation::fuse_activation(&mut program);
+        fuse_pool::fuse_pool(&mut program);
         program
     }
 

@@ -4,11 +4,13 @@
 
 use cnn_core::Shape;
 use cnn_core::layers::{Activation, Call, Gradients};
+use rayon::prelude::*;
 
 use super::elementwise::apply;
-use super::{Io, Kernel, Machine};
+use super::{Io, Kernel};
 use crate::gemm::{Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::memory::Buffer;
 use crate::simd::tile::{FREE_STRIDE_ROWS, Half, Start, Tile, Weight};
 use crate::simd::walk::RowMajor;
@@ -20,6 +22,9 @@ pub const NAME: &str = "linear/gemm";
 
 /// Columns that one piece of work of training makes, before they are rounded to whole panels.
 const WIDTH: usize = 64;
+
+/// Columns of the weights that are packed at a time.
+const PACKED_COLUMNS: usize = 64;
 
 /// What a layer multiplies and adds, and what is applied to each result.
 #[derive(Debug, Clone, Copy)]
@@ -61,14 +66,20 @@ impl LinearKernel {
         let width = 2 * lanes;
         let mut packed = Buffer::zeroed(out_features.next_multiple_of(width) * features);
         let order = order(shape, layout);
-        for (panel, packed) in packed.chunks_mut(width * features).enumerate() {
-            let rows = weight.chunks(shape.elements()).skip(panel * width).take(width);
-            for (lane, row) in rows.enumerate() {
-                for (&value, &k) in row.iter().zip(&order) {
-                    packed[k as usize * width + lane] = value;
+        packed.par_chunks_mut(width * features).zip(weight.par_chunks(width * shape.elements())).for_each(
+            |(packed, rows)| {
+                // Some columns at a time, so that the lines of `packed` under them stay in the first cache.
+                for columns in
+                    (0..order.len()).step_by(PACKED_COLUMNS).map(|c| c..(c + PACKED_COLUMNS).min(order.len()))
+                {
+                    for (lane, row) in rows.chunks(order.len()).enumerate() {
+                        for (&value, &k) in row[columns.clone()].iter().zip(&order[columns.clone()]) {
+                            packed[k as usize * width + lane] = value;
+                        }
+                    }
                 }
-            }
-        }
+            },
+        );
         let mut padded = Buffer::zeroed(out_features.next_multiple_of(width));
         padded[..out_features].copy_from_slice(bias.unwrap_or(&vec![0.0; out_features]));
         let depth = (machine.caches.l2 / 4 / size_of::<f32>() / width).max(64);

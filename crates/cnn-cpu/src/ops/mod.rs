@@ -8,41 +8,13 @@ pub mod linear;
 pub mod plain;
 pub mod pool;
 
+use cnn_core::backend::Ceilings;
 use cnn_core::layers::Activation;
 use cnn_core::{Layer, Shape};
 
-use crate::cache::Caches;
-use crate::gemm::Gemm;
 use crate::layout::Layout;
-use crate::simd::Instructions;
+use crate::machine::Machine;
 use crate::threads::Workers;
-
-/// What kernels are prepared for.
-#[derive(Debug, Clone, Copy)]
-pub struct Machine {
-    /// The packed matrix product.
-    pub gemm: Gemm,
-    /// What a core has.
-    pub caches: Caches,
-}
-
-impl Machine {
-    /// This machine, with the given instructions.
-    pub fn new(instructions: Instructions) -> Self {
-        let caches = Caches::detect();
-        Machine { gemm: Gemm::new(instructions, caches), caches }
-    }
-
-    /// What the kernels are compiled for.
-    pub fn instructions(&self) -> Instructions {
-        self.gemm.instructions
-    }
-
-    /// The blocked layout of this machine's vectors.
-    pub fn blocked(&self) -> Layout {
-        Layout::Blocked { lanes: self.instructions().lanes() }
-    }
-}
 
 /// A step with its algorithm chosen and its weights packed.
 pub trait Kernel: Send + Sync {
@@ -65,6 +37,27 @@ pub trait Kernel: Send + Sync {
     }
 }
 
+/// What a step has to do at least, in its algorithm's own way.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    /// Multiply-adds, idle lanes included.
+    pub macs: f64,
+    /// Bytes that come from memory once: weights.
+    pub weight_bytes: f64,
+    /// Bytes that pass through the caches on the way: transforms and copies.
+    pub moved_bytes: f64,
+}
+
+impl Work {
+    /// The seconds that it takes a machine with these ceilings. Reading weights overlaps with multiplying; what passes
+    /// through the caches does so a little faster than from memory (measured: 1.3 to 2 times).
+    pub fn seconds(&self, ceilings: Ceilings) -> f64 {
+        let Ceilings { macs_per_second, bytes_per_second } = ceilings;
+        (self.macs / macs_per_second).max(self.weight_bytes / bytes_per_second)
+            + self.moved_bytes / (1.5 * bytes_per_second)
+    }
+}
+
 /// A kernel and the layouts that it reads and writes.
 pub struct Prepared {
     /// What runs.
@@ -73,17 +66,19 @@ pub struct Prepared {
     pub input: Layout,
     /// The layout of the output.
     pub output: Layout,
+    /// Whether the step's pooling runs inside.
+    pub pooled: bool,
 }
 
 impl Prepared {
     /// A kernel that reads and writes planar values.
     pub fn planar(kernel: impl Kernel + 'static) -> Self {
-        Prepared { kernel: Box::new(kernel), input: Layout::Planar, output: Layout::Planar }
+        Prepared { kernel: Box::new(kernel), input: Layout::Planar, output: Layout::Planar, pooled: false }
     }
 
     /// A kernel that reads and writes one layout.
     pub fn alike(kernel: impl Kernel + 'static, layout: Layout) -> Self {
-        Prepared { kernel: Box::new(kernel), input: layout, output: layout }
+        Prepared { kernel: Box::new(kernel), input: layout, output: layout, pooled: false }
     }
 }
 
@@ -114,7 +109,7 @@ pub fn prepare(
         }
         (Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool(_), Layout::Blocked { .. }) => {
             let kernel = pool::prepare(layer, inputs[0], machine)?;
-            Some((Prepared { kernel, input: layout, output: layout }, pool::NAME))
+            Some((Prepared { kernel, input: layout, output: layout, pooled: false }, pool::NAME))
         }
         _ => None,
     }

@@ -4,7 +4,8 @@
 use cnn_core::window::Plane;
 use cnn_core::{Layer, Shape};
 
-use super::{Io, Kernel, Machine};
+use super::{Io, Kernel};
+use crate::machine::Machine;
 use crate::simd::{Instructions, Simd, Task, with_simd};
 use crate::threads::Workers;
 

@@ -1,8 +1,9 @@
 //! Turns a program into steps: a kernel for each, with conversions where two do not agree on a layout.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
-use cnn_core::backend::{CompileOptions, PlanReport, StepReport};
+use cnn_core::backend::{Candidate, Ceilings, CompileOptions, PlanReport, StepReport};
 use cnn_core::choose::{Choice, Refusal, choose};
 use cnn_core::layers::Conv2d;
 use cnn_core::passes::{self, Program};
@@ -10,18 +11,21 @@ use cnn_core::{Error, Layer, Result, ValueId, Weights};
 
 use super::{Slot, SlotId, Step};
 use crate::layout::Layout;
-use crate::ops::{self, Machine, Prepared, conv2d, convert, linear, plain};
+use crate::machine::Machine;
+use crate::ops::{self, Prepared, conv2d, convert, linear, plain};
 
 /// What was chosen for a step, and who refused.
 struct Chosen {
     prepared: Prepared,
     algorithm: String,
     refused: Vec<Refusal>,
+    considered: Vec<Candidate>,
+    macs: u64,
 }
 
 impl Chosen {
     fn only(prepared: Prepared, name: &str) -> Self {
-        Chosen { prepared, algorithm: name.to_string(), refused: Vec::new() }
+        Chosen { prepared, algorithm: name.to_string(), refused: Vec::new(), considered: Vec::new(), macs: 0 }
     }
 }
 
@@ -32,6 +36,8 @@ pub(super) struct Compiler<'a> {
     weights: &'a Weights,
     options: &'a CompileOptions,
     machine: &'a Machine,
+    /// Measured where a choice needs them.
+    ceilings: &'a (dyn Fn() -> Ceilings + Sync),
     pub(super) slots: Vec<Slot>,
     pub(super) steps: Vec<Step>,
     pub(super) report: PlanReport,
@@ -45,31 +51,62 @@ impl<'a> Compiler<'a> {
         program: &'a Program<'a>,
         weights: &'a Weights,
         options: &'a CompileOptions,
-        machine: &'a Machine,
+        (machine, ceilings): (&'a Machine, &'a (dyn Fn() -> Ceilings + Sync)),
     ) -> Self {
         let network = program.network;
         let mut homes = vec![Vec::new(); network.value_count()];
         homes[ValueId::INPUT.index()].push(SlotId::INPUT);
         let slots = vec![Slot { shape: network.input_shape().clone(), layout: Layout::Planar }];
         let report = PlanReport::new(network.name(), "cpu");
-        Compiler { program, weights, options, machine, slots, steps: Vec::new(), report, output: SlotId::INPUT, homes }
+        Compiler {
+            program,
+            weights,
+            options,
+            machine,
+            ceilings,
+            slots,
+            steps: Vec::new(),
+            report,
+            output: SlotId::INPUT,
+            homes,
+        }
     }
 
     pub(super) fn compile(mut self) -> Result<Self> {
         for step in &self.program.steps {
             let chosen = self.choose(step)?;
-            let Prepared { kernel, input, output } = chosen.prepared;
+            let report = self.report_step(step, &chosen);
+            let Prepared { kernel, input, output, pooled } = chosen.prepared;
             let inputs: Vec<SlotId> = step.inputs.iter().map(|&value| self.slot_in(value, input)).collect();
-            let shape = self.program.network.shape(step.output).clone();
-            let slot = self.add_slot(step.output, Slot { shape, layout: output });
-            let bytes = kernel.weight_bytes();
-            self.report.weight_bytes += bytes;
-            let report = self.report_step(step, (chosen.algorithm, chosen.refused), bytes);
+            let network = self.program.network;
+            // A pooling that the kernel does not know follows as a step of its own.
+            let pool = step.pool.filter(|_| !pooled);
+            let value = pool.map_or(step.output, |node| network.nodes()[node].inputs[0]);
+            let slot = self.add_slot(value, Slot { shape: network.shape(value).clone(), layout: output });
+            self.report.weight_bytes += kernel.weight_bytes();
             self.report.steps.push(report);
             self.steps.push(Step { inputs, output: slot, kernel });
+            if let Some(node) = pool {
+                self.pool(node)?;
+            }
         }
         self.output = self.slot_in(self.program.output, Layout::Planar);
         Ok(self)
+    }
+
+    /// A pooling layer as a step of its own.
+    fn pool(&mut self, node: usize) -> Result<()> {
+        let network = self.program.network;
+        let step = passes::Step { fused: Vec::new(), ..Program::new(network).steps.swap_remove(node) };
+        let chosen = self.choose(&step)?;
+        let report = self.report_step(&step, &chosen);
+        let prepared = chosen.prepared;
+        let inputs = vec![self.slot_in(step.inputs[0], prepared.input)];
+        let shape = network.shape(step.output).clone();
+        let output = self.add_slot(step.output, Slot { shape, layout: prepared.output });
+        self.report.steps.push(report);
+        self.steps.push(Step { inputs, output, kernel: prepared.kernel });
+        Ok(())
     }
 
     fn add_slot(&mut self, value: ValueId, slot: Slot) -> SlotId {
@@ -101,6 +138,8 @@ impl<'a> Compiler<'a> {
             output: shape.clone(),
             algorithm: format!("layout/{}", layout.name()),
             refused: Vec::new(),
+            considered: Vec::new(),
+            macs: 0,
             flops: 0,
             bytes: (size_of::<f32>() * (old.elements(&shape) + layout.elements(&shape))) as u64,
         });
@@ -120,7 +159,8 @@ impl<'a> Compiler<'a> {
                 let parameters =
                     linear::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
                 let kernel = linear::LinearKernel::new(self.machine, (&home.shape, home.layout), parameters);
-                let prepared = Prepared { kernel: Box::new(kernel), input: home.layout, output: Layout::Planar };
+                let prepared =
+                    Prepared { kernel: Box::new(kernel), input: home.layout, output: Layout::Planar, pooled: false };
                 Ok(Chosen::only(prepared, linear::NAME))
             }
             layer => {
@@ -152,14 +192,41 @@ impl<'a> Compiler<'a> {
         let (layer, input) = (&network.nodes()[step.node].name, network.input_shapes(step.node)[0]);
         let misfit = |reason| network.layer_error(step.node, reason);
         let problem = conv2d::Problem::new(conv, input, self.machine).map_err(misfit)?;
-        let problem = conv2d::Problem { layout: self.layout_of(step.inputs[0]), ..problem };
-        let wish = self.options.algorithm.as_deref();
-        let choice = choose("conv2d", conv2d::TABLE, &problem, layer, wish)?;
-        self.report_refused_wish(layer, &choice)?;
+        let (layout, pool) = (self.layout_of(step.inputs[0]), step.pool.is_some());
+        let problem = conv2d::Problem { layout, pool, tolerance: self.options.tolerance, ..problem };
         let (weight, bias) = self.parameters(step)?;
         let parameters = conv2d::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
-        let prepared = choice.row.prepare(&problem, parameters);
-        Ok(Chosen { prepared, algorithm: format!("conv2d/{}", choice.row.name()), refused: choice.refused })
+        let batch = self.options.batch;
+        let mut ranked = conv2d::ranked(&problem, batch, (self.ceilings)());
+        let name = |row: &dyn conv2d::Algorithm| format!("conv2d/{}", row.name());
+        let mut unfit: Vec<Refusal> = Vec::new();
+        loop {
+            let rows: Vec<_> = ranked.iter().map(|&(row, _)| row).collect();
+            let wish = self.options.algorithm.as_deref();
+            let mut choice = choose("conv2d", &rows, &problem, layer, wish)?;
+            choice.refused.splice(0..0, unfit.iter().cloned());
+            choice.wish_refused |= unfit.iter().any(|r| wish.is_some_and(|w| r.algorithm.ends_with(w)));
+            self.report_refused_wish(layer, &choice)?;
+            match choice.row.prepare(&problem, parameters) {
+                Ok(prepared) => {
+                    let considered = ranked.iter().filter(|(_, seconds)| seconds.is_finite()).map(|&(row, seconds)| {
+                        Candidate { algorithm: name(row), time: Duration::from_secs_f64(seconds) }
+                    });
+                    return Ok(Chosen {
+                        prepared,
+                        algorithm: name(choice.row),
+                        refused: choice.refused,
+                        considered: considered.collect(),
+                        macs: choice.row.work(&problem, 1).macs as u64,
+                    });
+                }
+                Err(reason) => {
+                    unfit.push(Refusal { algorithm: name(choice.row), reason });
+                    let refused = choice.row.name();
+                    ranked.retain(|(row, _)| row.name() != refused);
+                }
+            }
+        }
     }
 
     fn report_refused_wish<R: ?Sized>(&self, layer: &str, choice: &Choice<'_, R>) -> Result<()> {
@@ -186,12 +253,8 @@ impl<'a> Compiler<'a> {
         Ok((Cow::Owned(folded.weight), Some(Cow::Owned(folded.bias))))
     }
 
-    fn report_step(
-        &self,
-        step: &passes::Step,
-        (algorithm, refused): (String, Vec<Refusal>),
-        weight_bytes: usize,
-    ) -> StepReport {
+    fn report_step(&self, step: &passes::Step, chosen: &Chosen) -> StepReport {
+        let weight_bytes = chosen.prepared.kernel.weight_bytes();
         let network = self.program.network;
         let bytes_of = |&value: &ValueId| (size_of::<f32>() * network.shape(value).elements()) as u64;
         let name_of = |&node: &usize| network.nodes()[node].name.clone();
@@ -201,8 +264,10 @@ impl<'a> Compiler<'a> {
             kind: self.program.layer(step).operation().kind().to_string(),
             fused: step.fused.iter().map(name_of).collect(),
             output: network.shape(step.output).clone(),
-            algorithm,
-            refused,
+            algorithm: chosen.algorithm.clone(),
+            refused: chosen.refused.clone(),
+            considered: chosen.considered.clone(),
+            macs: chosen.macs,
             flops: nodes.map(|&node| network.flops_of(node)).fold(0, u64::saturating_add),
             bytes: weight_bytes as u64 + step.inputs.iter().chain([&step.output]).map(bytes_of).sum::<u64>(),
         }

@@ -6,12 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cnn_core::arena::{self, Lifetime};
-use cnn_core::backend::{CompileOptions, Plan, PlanReport, Session};
+use cnn_core::backend::{Ceilings, CompileOptions, Plan, PlanReport, Session};
 use cnn_core::passes::Program;
 use cnn_core::{Error, Network, Result, Shape, Weights};
 
 use crate::layout::Layout;
-use crate::ops::{self, Kernel, Machine};
+use crate::machine::Machine;
+use crate::ops::{self, Kernel};
 use crate::session::CpuSession;
 use crate::threads::Crew;
 use compiler::Compiler;
@@ -82,12 +83,13 @@ pub(crate) fn compile(
     weights: &Weights,
     options: &CompileOptions,
     (pool, machine): (&Arc<rayon::ThreadPool>, &Machine),
+    ceilings: &(dyn Fn() -> Ceilings + Sync),
 ) -> Result<CpuPlan> {
     check_algorithm(options)?;
     weights.check(network)?;
     let program = Program::for_inference(network);
     let Compiler { slots, steps, mut report, output, .. } =
-        Compiler::new(&program, weights, options, machine).compile()?;
+        Compiler::new(&program, weights, options, (machine, ceilings)).compile()?;
     let layout = plan_arena(&slots, &steps, output);
     let scratch_length = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
     let mut plan = PlanData {

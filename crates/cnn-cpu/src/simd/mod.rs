@@ -7,6 +7,7 @@
 mod avx2;
 #[cfg(all(target_arch = "x86_64", avx512_intrinsics))]
 mod avx512;
+pub mod grid;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -177,6 +178,14 @@ impl Instructions {
             Instructions::Neon(_) => "neon",
             Instructions::Portable(_) => "portable",
         }
+    }
+
+    /// Rows of the highest tile, two vectors wide.
+    pub fn tile_rows(&self) -> usize {
+        fn rows<S: Simd>(_: S) -> usize {
+            S::TILE_ROWS
+        }
+        with_simd!(*self, s => rows(s))
     }
 
     /// Floats of a vector, and channels of a block of the blocked layout.

@@ -5,7 +5,8 @@
 //! the `x` lie is said by a [`Walk`], so that the same loop multiplies matrices and walks the windows of a convolution
 //! where its input lies, without a copy of patches.
 
-use std::array::from_fn;
+// Indices into arrays of vectors: iterators' closures would not be inlined into the code for the instruction set.
+#![allow(clippy::needless_range_loop)]
 
 use super::walk::Walk;
 use super::{Simd, Task, prefetch};
@@ -123,16 +124,24 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
         // SAFETY: r < R, v < V and the steps of the walk keep every access inside what `run` has checked.
         unsafe {
             let stride = tile.walk.row_stride::<S>();
-            let mut sums: [[S::Vector; V]; R] = match tile.start {
-                Start::Zero => [[s.splat(0.0); V]; R],
-                Start::Bias(bias) => [from_fn(|v| s.load_from(bias.as_ptr().add(v * S::LANES))); R],
-                Start::Sum => from_fn(|r| from_fn(|v| s.load_from(c[v].as_ptr().add(r * c_stride)))),
-            };
+            let mut sums = [[s.splat(0.0); V]; R];
+            for r in 0..R {
+                for v in 0..V {
+                    match tile.start {
+                        Start::Zero => {}
+                        Start::Bias(bias) => sums[r][v] = s.load_from(bias.as_ptr().add(v * S::LANES)),
+                        Start::Sum => sums[r][v] = s.load_from(c[v].as_ptr().add(r * c_stride)),
+                    }
+                }
+            }
             let (mut w, mut next) = (tile.w.as_ptr(), tile.next);
             for run in 0..tile.walk.runs() {
                 let x = tile.x.as_ptr().add(tile.walk.begin(run));
                 for k in 0..tile.walk.run::<S>() {
-                    let weights: [S::Vector; V] = from_fn(|v| W::load(s, w.add(v * S::LANES)));
+                    let mut weights = [s.splat(0.0); V];
+                    for v in 0..V {
+                        weights[v] = W::load(s, w.add(v * S::LANES));
+                    }
                     w = w.wrapping_add(V * S::LANES);
                     prefetch(next);
                     next = next.wrapping_add(16);
@@ -144,10 +153,10 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
                     }
                 }
             }
-            for (r, sums) in sums.into_iter().enumerate() {
-                for (c, sum) in c.iter_mut().zip(sums) {
-                    let sum = if tile.relu { s.relu(sum) } else { sum };
-                    s.store_to(c.as_mut_ptr().add(r * c_stride), sum);
+            for r in 0..R {
+                for v in 0..V {
+                    let sum = if tile.relu { s.relu(sums[r][v]) } else { sums[r][v] };
+                    s.store_to(c[v].as_mut_ptr().add(r * c_stride), sum);
                 }
             }
         }

@@ -3,6 +3,9 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use crate::simd::Simd;
+use crate::simd::grid::GridMut;
+
 /// A box cut out of an array of `[planes, rows, columns]`, owned by one piece of work.
 #[derive(Debug)]
 pub struct Block<'a> {
@@ -49,6 +52,16 @@ impl<'a> Block<'a> {
     pub fn line(&mut self, plane: usize, row: usize) -> &mut [f32] {
         let [line] = self.lines(plane, row);
         line
+    }
+
+    /// One vector of the first row of each plane, all from the same column on, as a grid of `N` x `N` planes.
+    #[inline(always)]
+    pub fn vectors<S: Simd, const N: usize>(&mut self, s: S, column: usize) -> GridMut<'_, S, N, N> {
+        assert!(self.planes.len() == N * N && !self.rows.is_empty() && column + S::LANES <= self.columns.len());
+        let [rows, columns] = self.extents;
+        let first = (self.planes.start * rows + self.rows.start) * columns + self.columns.start + column;
+        // SAFETY: planes, row and columns lie inside this block, which nothing else uses and which stays borrowed.
+        unsafe { GridMut::new(s, self.start.add(first), [N * rows * columns, rows * columns]) }
     }
 
     /// This block's parts of the same row of `N` planes one after the other.

@@ -11,10 +11,11 @@ use cnn_core::layers::Activation;
 use cnn_core::window::Axis;
 
 use super::panels::{Panel, Panels};
-use super::{Algorithm, Parameters, Problem};
+use super::{Algorithm, Parameters, Problem, even_rows, tile_efficiency};
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::ops::elementwise::apply;
-use crate::ops::{Io, Kernel, Machine, Prepared};
+use crate::ops::{Io, Kernel, Prepared, Work};
 use crate::simd::tile::{FREE_STRIDE_ROWS, Start, Tile};
 use crate::simd::walk::{BlockedWindows, Offsets, PlanarWindows, Walk};
 use crate::simd::{Simd, with_simd};
@@ -39,14 +40,31 @@ impl Row<Problem> for Direct {
 }
 
 impl Algorithm for Direct {
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared {
-        let blocked = problem.machine.blocked();
-        let few = problem.conv.groups == 1 && problem.in_channels < problem.machine.instructions().lanes();
-        // A planar input is read as it is where few channels would leave most of a block empty.
-        let input = if few && problem.layout == Layout::Planar { Layout::Planar } else { blocked };
-        let kernel = DirectKernel::new(problem, input, parameters);
-        Prepared { kernel: Box::new(kernel), input, output: blocked }
+    fn work(&self, problem: &Problem, batch: usize) -> Work {
+        let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
+        let lanes = problem.machine.instructions().lanes();
+        let planar = reads_planar(problem);
+        let full = |channels: usize| channels.next_multiple_of(lanes) as f64 / channels as f64;
+        let waste = full(problem.group_out()) * if planar { 1.0 } else { full(problem.group_in()) };
+        let line = if is_pointwise(problem) { problem.out_plane() } else { problem.plane.columns.output };
+        let highest =
+            problem.machine.instructions().tile_rows().min(if planar { FREE_STRIDE_ROWS } else { usize::MAX });
+        let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest));
+        Work { macs, weight_bytes, moved_bytes }
     }
+
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
+        let blocked = problem.machine.blocked();
+        let input = if reads_planar(problem) { Layout::Planar } else { blocked };
+        let kernel = DirectKernel::new(problem, input, parameters);
+        Ok(Prepared { kernel: Box::new(kernel), input, output: blocked, pooled: false })
+    }
+}
+
+/// Whether a planar input is read as it is: where few channels would leave most of a block empty.
+fn reads_planar(problem: &Problem) -> bool {
+    let few = problem.conv.groups == 1 && problem.in_channels < problem.machine.instructions().lanes();
+    few && problem.layout == Layout::Planar
 }
 
 /// Input rows of all channels that one piece of work reads, and how they lie.
@@ -284,7 +302,7 @@ impl DirectKernel {
         let highest = if self.source.width == 1 { S::TILE_ROWS.min(FREE_STRIDE_ROWS) } else { S::TILE_ROWS };
         let (mut at, mut left) = (0, self.columns.output);
         while left > 0 {
-            let rows = left.div_ceil(left.div_ceil(highest));
+            let rows = even_rows(left, highest);
             let x = &input[at * walk.row_stride::<S>()..];
             let tile = Tile { x, walk, rows, w: panel.weights, start, relu, next: panel.weights.as_ptr() };
             tile.run(s, lines.each_mut().map(|line| &mut line[at * S::LANES..(at + rows) * S::LANES]), S::LANES);

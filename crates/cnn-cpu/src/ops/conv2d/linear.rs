@@ -3,12 +3,12 @@
 
 use cnn_core::choose::Row;
 
-use super::{Algorithm, Parameters, Problem};
+use super::{Algorithm, Parameters, Problem, tile_efficiency};
 use cnn_core::Shape;
 
 use crate::layout::Layout;
-use crate::ops::Prepared;
 use crate::ops::linear::{self, LinearKernel};
+use crate::ops::{Prepared, Work};
 
 /// The row of the table.
 #[derive(Debug)]
@@ -32,11 +32,16 @@ impl Row<Problem> for Linear {
 }
 
 impl Algorithm for Linear {
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared {
+    fn work(&self, problem: &Problem, batch: usize) -> Work {
+        let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
+        Work { macs: problem.macs(batch) / tile_efficiency(batch.min(8)), weight_bytes, moved_bytes }
+    }
+
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         let Parameters { weight, bias, activation } = parameters;
         let shape = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
         let parameters = linear::Parameters { weight, bias, activation };
         let kernel = LinearKernel::new(&problem.machine, (&shape, problem.layout), parameters);
-        Prepared { kernel: Box::new(kernel), input: problem.layout, output: Layout::Planar }
+        Ok(Prepared { kernel: Box::new(kernel), input: problem.layout, output: Layout::Planar, pooled: false })
     }
 }

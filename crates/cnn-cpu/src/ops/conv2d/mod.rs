@@ -6,7 +6,9 @@ mod im2col;
 mod linear;
 mod panels;
 mod plain;
+mod winograd;
 
+use cnn_core::backend::{Ceilings, CompileOptions};
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Conv2d};
 use cnn_core::window::Plane;
@@ -16,18 +18,23 @@ pub use direct::Direct;
 pub use im2col::{Im2col, Patches};
 pub use linear::Linear;
 pub use plain::Plain;
+pub use winograd::Winograd;
 
-use super::{Io, Machine, Prepared};
+use super::{Io, Prepared, Work};
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::threads::Workers;
 
 /// The algorithms, the most wanted first.
-pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Direct, &Im2col, &Plain];
+pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Winograd(6), &Winograd(4), &Winograd(2), &Direct, &Im2col, &Plain];
 
 /// One way to convolve.
 pub trait Algorithm: Row<Problem> + Sync {
-    /// Packs the weights. Called only with problems that the row accepts.
-    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Prepared;
+    /// What it costs to convolve a batch. Called only with problems that the row accepts.
+    fn work(&self, problem: &Problem, batch: usize) -> Work;
+
+    /// Packs the weights, or says why these weights will not do. Called only with problems that the row accepts.
+    fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String>;
 }
 
 /// A convolution and the input that it meets.
@@ -41,6 +48,10 @@ pub struct Problem {
     pub plane: Plane,
     /// How the input lies in memory; a row may ask for another layout at the price of a copy.
     pub layout: Layout,
+    /// Whether 2 x 2 maxima of the output are wanted instead of the output.
+    pub pool: bool,
+    /// The largest relative error that an algorithm may add.
+    pub tolerance: f32,
     /// What it will run on.
     pub machine: Machine,
 }
@@ -60,7 +71,15 @@ impl Problem {
     /// The layer on a planar input of `[C, H, W]`. Errors where they do not fit.
     pub fn new(conv: &Conv2d, input: &Shape, machine: &Machine) -> Result<Self, Misfit> {
         let plane = conv.plane(input)?;
-        Ok(Problem { plane, in_channels: input[0], conv: conv.clone(), layout: Layout::Planar, machine: *machine })
+        Ok(Problem {
+            plane,
+            in_channels: input[0],
+            conv: conv.clone(),
+            layout: Layout::Planar,
+            pool: false,
+            tolerance: CompileOptions::default().tolerance,
+            machine: *machine,
+        })
     }
 
     /// Input channels of a group.
@@ -83,10 +102,54 @@ impl Problem {
         self.plane.rows.input * self.plane.columns.input
     }
 
+    /// Bytes of the weights, the input and the output of a batch, in the blocked layout.
+    fn blocked_bytes(&self, batch: usize) -> (f64, f64) {
+        let lanes = self.machine.instructions().lanes();
+        let full = |channels: usize| channels.next_multiple_of(lanes) as f64;
+        let weights = 4.0 * full(self.conv.out_channels) * self.depth() as f64;
+        let input = full(self.in_channels) * self.in_plane() as f64;
+        let output = full(self.conv.out_channels) * self.out_plane() as f64;
+        (weights, 4.0 * batch as f64 * (input + output))
+    }
+
+    /// Multiply-adds of a batch.
+    fn macs(&self, batch: usize) -> f64 {
+        batch as f64 * self.conv.out_channels as f64 * self.out_plane() as f64 * self.depth() as f64
+    }
+
     /// Elements of one channel of the output.
     pub fn out_plane(&self) -> usize {
         self.plane.rows.output * self.plane.columns.output
     }
+}
+
+/// The table, by the time that a batch should take; those that refuse come first, so that their reasons are heard.
+///
+/// Only the ratio of the two ceilings decides, and of it only the power of four: what is chosen should not hang on the
+/// noise of a measurement.
+pub fn ranked(problem: &Problem, batch: usize, ceilings: Ceilings) -> Vec<(&'static dyn Algorithm, f64)> {
+    let ratio = ceilings.macs_per_second / ceilings.bytes_per_second;
+    let ratio = 4f64.powi(ratio.log(4.0).round() as i32);
+    let rounded = Ceilings { macs_per_second: ratio * ceilings.bytes_per_second, ..ceilings };
+    let seconds = |row: &dyn Algorithm| match row.accepts(problem) {
+        Ok(()) => row.work(problem, batch).seconds(rounded),
+        Err(_) => f64::NEG_INFINITY,
+    };
+    let mut rows: Vec<_> = TABLE.iter().map(|&row| (row, seconds(row))).collect();
+    rows.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+    rows
+}
+
+/// The part of the peak that tiles of so many rows and two vectors reach: sums wait for each other where there are fewer
+/// than eight, and loads outnumber products where there are few rows.
+fn tile_efficiency(rows: usize) -> f64 {
+    let (rows, vectors) = (rows as f64, 2.0);
+    (rows * vectors / 8.0).min(rows * vectors / (rows + vectors)).min(1.0)
+}
+
+/// The rows of each tile where `pixels` in a line are cut into tiles of nearly the same height.
+fn even_rows(pixels: usize, highest: usize) -> usize {
+    pixels.div_ceil(pixels.div_ceil(highest))
 }
 
 /// The forward pass of training: weights change at every step, so they are packed at every step, into `packed`.

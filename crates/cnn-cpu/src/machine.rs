@@ -1,0 +1,98 @@
+//! What kernels are prepared for, and how fast a machine computes and reads: what the choice between algorithms rests on.
+
+use std::time::Instant;
+
+use cnn_core::backend::Ceilings;
+
+use crate::cache::Caches;
+use crate::gemm::Gemm;
+use crate::layout::Layout;
+use crate::memory::Buffer;
+use crate::simd::tile::{Start, Tile};
+use crate::simd::walk::BlockedPixels;
+use crate::simd::{Instructions, Simd, with_simd};
+use crate::threads::{Crew, Workers, enter};
+
+/// What kernels are prepared for.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// The packed matrix product.
+    pub gemm: Gemm,
+    /// What a core has.
+    pub caches: Caches,
+}
+
+impl Machine {
+    /// This machine, with the given instructions.
+    pub fn new(instructions: Instructions) -> Self {
+        let caches = Caches::detect();
+        Machine { gemm: Gemm::new(instructions, caches), caches }
+    }
+
+    /// What the kernels are compiled for.
+    pub fn instructions(&self) -> Instructions {
+        self.gemm.instructions
+    }
+
+    /// The blocked layout of this machine's vectors.
+    pub fn blocked(&self) -> Layout {
+        Layout::Blocked { lanes: self.instructions().lanes() }
+    }
+
+    /// The most that all threads of a pool compute and read. Takes some hundredths of a second.
+    pub fn measure(&self, pool: &std::sync::Arc<rayon::ThreadPool>) -> Ceilings {
+        let threads = pool.current_num_threads();
+        enter(pool, &Crew::new(threads, 0), u64::MAX, |workers| Ceilings {
+            macs_per_second: with_simd!(self.instructions(), s => measure_macs(s, threads, workers)),
+            bytes_per_second: measure_bytes(threads, workers),
+        })
+    }
+}
+
+/// The fastest of a few turns, in units a second.
+fn fastest(units: usize, mut turn: impl FnMut()) -> f64 {
+    let seconds = (0..4).map(|_| {
+        let start = Instant::now();
+        turn();
+        start.elapsed().as_secs_f64()
+    });
+    units as f64 / seconds.fold(f64::INFINITY, f64::min).max(1e-9)
+}
+
+/// The tile on operands that stay in the first cache.
+fn measure_macs<S: Simd>(s: S, threads: usize, workers: Workers<'_>) -> f64 {
+    const BLOCKS: usize = 8;
+    const TURNS: usize = 200;
+    let (x, w) = (vec![0.5; BLOCKS * S::TILE_ROWS * S::LANES], vec![0.5; BLOCKS * S::LANES * 2 * S::LANES]);
+    let macs = threads * TURNS * S::TILE_ROWS * 2 * S::LANES * BLOCKS * S::LANES;
+    let walk = BlockedPixels { blocks: BLOCKS, plane: S::TILE_ROWS * S::LANES };
+    fastest(macs, || {
+        workers.for_each(threads, |_| {
+            let mut c = [[0.0; 16 * 14]; 2];
+            let [left, right] = &mut c;
+            for _ in 0..TURNS {
+                let next = w.as_ptr();
+                let tile = Tile { x: &x, walk, rows: S::TILE_ROWS, w: &w, start: Start::Zero, relu: false, next };
+                tile.run(s, [&mut left[..], &mut right[..]], S::LANES);
+            }
+            std::hint::black_box(&c);
+        });
+    })
+}
+
+/// Reads more than the caches hold.
+fn measure_bytes(threads: usize, workers: Workers<'_>) -> f64 {
+    const LENGTH: usize = 12 << 20;
+    let data = Buffer::try_zeroed(LENGTH).unwrap_or_default();
+    let piece = data.len().div_ceil(threads).max(1);
+    fastest(size_of_val(&data[..]), || {
+        workers.for_each(data.len().div_ceil(piece), |i| {
+            // Eight sums, so that the additions do not wait for each other.
+            let mut sums = [0.0; 8];
+            for values in data[i * piece..].chunks_exact(8).take(piece / 8) {
+                sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+            }
+            std::hint::black_box(sums);
+        });
+    })
+}
