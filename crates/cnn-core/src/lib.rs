@@ -60,4 +60,4 @@ pub use reference::Reference;
 pub use shape::Shape;
 pub use tensor::{DType, Tensor};
 pub use training::Optimizer;
-pub use weights::{SharedBytes, WeightView, Weights};
+pub use weights::{SharedBytes, Storage, WeightView, Weights};

@@ -14,7 +14,17 @@ use crate::layers::Init;
 use crate::{DType, Error, Network, Result, Shape, Tensor};
 
 /// Bytes that several tensors share: a mapped file, or one read into memory.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub type SharedBytes = Arc<dyn Storage>;
+
+/// Where the bytes of tensors lie.
+pub trait Storage: AsRef<[u8]> + Send + Sync {
+    /// Is told that a range will not be read soon, so that a mapped file can leave memory. It must stay readable.
+    fn release(&self, _range: Range<usize>) {}
+}
+
+impl Storage for Vec<u8> {}
+impl Storage for &'static [u8] {}
+impl Storage for Tensor {}
 
 /// Name -> tensor. Cloning shares the bytes.
 #[derive(Clone, Default)]
@@ -83,6 +93,15 @@ impl Weights {
     /// The tensor of that name.
     pub fn get(&self, name: &str) -> Option<WeightView<'_>> {
         self.entries.get(name).map(Entry::view)
+    }
+
+    /// Lets elements of a tensor leave memory, where they can be had again: of a mapped file, when they have been packed
+    /// into some other form. Reading them stays possible.
+    pub fn release(&self, name: &str, elements: Range<usize>) {
+        if let Some(Entry { bytes, range, dtype, .. }) = self.entries.get(name) {
+            let byte = |element: usize| range.start + (element * dtype.size()).min(range.len());
+            bytes.release(byte(elements.start)..byte(elements.end));
+        }
     }
 
     /// Takes a tensor out; whether there was one.

@@ -53,13 +53,6 @@ impl Buffer {
         };
         Some(Buffer { memory, length })
     }
-
-    /// A copy of `values`.
-    pub(crate) fn from_slice(values: &[f32]) -> Self {
-        let mut buffer = Buffer::zeroed(values.len());
-        buffer.copy_from_slice(values);
-        buffer
-    }
 }
 
 impl Deref for Buffer {
@@ -95,6 +88,5 @@ mod tests {
             buffer.fill(1.0);
         }
         assert!(Buffer::try_zeroed(usize::MAX).is_none());
-        assert_eq!(Buffer::from_slice(&[1.0, 2.0])[..], [1.0, 2.0]);
     }
 }

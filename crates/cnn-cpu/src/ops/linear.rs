@@ -2,8 +2,12 @@
 //! in the order in which two vectors of outputs read them, in huge pages where the system has them. More samples meet
 //! each weight in the registers.
 
+use std::ops::Range;
+
 use cnn_core::Shape;
+use cnn_core::backend::Precision;
 use cnn_core::layers::{Activation, Call, Gradients};
+use half::f16;
 use rayon::prelude::*;
 
 use super::elementwise::apply;
@@ -23,11 +27,14 @@ pub const NAME: &str = "linear/gemm";
 /// Columns that one piece of work of training makes, before they are rounded to whole panels.
 const WIDTH: usize = 64;
 
+/// Weights after which the caller is told.
+const RELEASED: usize = 4 << 20;
+
 /// Columns of the weights that are packed at a time.
 const PACKED_COLUMNS: usize = 64;
 
 /// What a layer multiplies and adds, and what is applied to each result.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Parameters<'a> {
     /// `[out_features, features]`.
     pub weight: &'a [f32],
@@ -35,6 +42,10 @@ pub struct Parameters<'a> {
     pub bias: Option<&'a [f32]>,
     /// Applied last.
     pub activation: Option<Activation>,
+    /// What the packed weights are stored as.
+    pub precision: Precision,
+    /// Is told of weights that have been packed, by their range.
+    pub release: &'a (dyn Fn(Range<usize>) + Sync),
 }
 
 /// A fully connected layer with packed weights.
@@ -60,30 +71,28 @@ enum Stored {
 impl LinearKernel {
     /// Packs the weights for an input that lies like this; the order of its elements goes into the weights.
     pub fn new(machine: &Machine, (shape, layout): (&Shape, Layout), parameters: Parameters<'_>) -> Self {
-        let Parameters { weight, bias, activation } = parameters;
-        let lanes = machine.instructions().lanes();
+        let Parameters { weight, bias, activation, precision, release } = parameters;
+        let width = 2 * machine.instructions().lanes();
         let (out_features, features) = (weight.len() / shape.elements(), layout.elements(shape));
-        let width = 2 * lanes;
-        let mut packed = Buffer::zeroed(out_features.next_multiple_of(width) * features);
-        let order = order(shape, layout);
-        packed.par_chunks_mut(width * features).zip(weight.par_chunks(width * shape.elements())).for_each(
-            |(packed, rows)| {
-                // Some columns at a time, so that the lines of `packed` under them stay in the first cache.
-                for columns in
-                    (0..order.len()).step_by(PACKED_COLUMNS).map(|c| c..(c + PACKED_COLUMNS).min(order.len()))
-                {
-                    for (lane, row) in rows.chunks(order.len()).enumerate() {
-                        for (&value, &k) in row[columns.clone()].iter().zip(&order[columns.clone()]) {
-                            packed[k as usize * width + lane] = value;
-                        }
-                    }
-                }
-            },
-        );
+        let length = out_features.next_multiple_of(width) * features;
+        let packing = Packing { weight, order: order(shape, layout), width, features, release };
+        let weights = match precision {
+            Precision::Single => {
+                let mut packed = Buffer::zeroed(length);
+                packing.pack(&mut packed, |value| value);
+                Stored::Single(packed)
+            }
+            Precision::Half => {
+                let mut packed = Buffer::zeroed(length.div_ceil(2));
+                packing.pack(bytemuck::cast_slice_mut(&mut packed), |value| Half(f16::from_f32(value).to_bits()));
+                Stored::Halves(packed)
+            }
+        };
         let mut padded = Buffer::zeroed(out_features.next_multiple_of(width));
-        padded[..out_features].copy_from_slice(bias.unwrap_or(&vec![0.0; out_features]));
+        if let Some(bias) = bias {
+            padded[..out_features].copy_from_slice(bias);
+        }
         let depth = (machine.caches.l2 / 4 / size_of::<f32>() / width).max(64);
-        let weights = Stored::Single(packed);
         LinearKernel { machine: *machine, features, out_features, weights, bias: padded, activation, depth }
     }
 
@@ -125,6 +134,47 @@ impl LinearKernel {
                 }
             });
         });
+    }
+}
+
+/// Weights on their way into panels.
+struct Packing<'a> {
+    /// `[out_features, elements of the input]`.
+    weight: &'a [f32],
+    /// By element of the planar input: its place in the layout.
+    order: Vec<u32>,
+    /// Outputs of a panel.
+    width: usize,
+    /// Elements of the input in its layout.
+    features: usize,
+    release: &'a (dyn Fn(Range<usize>) + Sync),
+}
+
+impl Packing<'_> {
+    /// Fills panels of `[features][width]` that hold zeros.
+    fn pack<T: Copy + Send>(&self, packed: &mut [T], convert: impl Fn(f32) -> T + Sync) {
+        let Packing { weight, order, width, features, release } = self;
+        let elements = order.len();
+        let rows = width * elements;
+        // Some panels at a time, so that what they are made from can leave memory.
+        let panels = (RELEASED / rows).max(1);
+        for (group, packed) in packed.chunks_mut(panels * width * features).enumerate() {
+            let from = group * panels * rows;
+            let until = (from + panels * rows).min(weight.len());
+            let panels = packed.par_chunks_mut(width * features).zip(weight[from..until].par_chunks(rows));
+            panels.for_each(|(packed, rows)| {
+                // Some columns at a time, so that the lines of `packed` under them stay in the first cache.
+                for first in (0..elements).step_by(PACKED_COLUMNS) {
+                    let columns = first..(first + PACKED_COLUMNS).min(elements);
+                    for (lane, row) in rows.chunks(elements).enumerate() {
+                        for (&value, &k) in row[columns.clone()].iter().zip(&order[columns.clone()]) {
+                            packed[k as usize * width + lane] = convert(value);
+                        }
+                    }
+                }
+            });
+            release(from..until);
+        }
     }
 }
 

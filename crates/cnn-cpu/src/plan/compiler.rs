@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use cnn_core::backend::{Candidate, Ceilings, CompileOptions, PlanReport, StepReport};
+use cnn_core::backend::{Candidate, Ceilings, CompileOptions, PlanReport, Precision, StepReport};
 use cnn_core::choose::{Choice, Refusal, choose};
 use cnn_core::layers::Conv2d;
 use cnn_core::passes::{self, Program};
@@ -13,6 +13,9 @@ use super::{Slot, SlotId, Step};
 use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::ops::{self, Prepared, conv2d, convert, linear, plain};
+
+/// The largest number of half precision.
+const LARGEST_HALF: f32 = 65504.0;
 
 /// What was chosen for a step, and who refused.
 struct Chosen {
@@ -156,8 +159,14 @@ impl<'a> Compiler<'a> {
             Layer::Linear(_) => {
                 let (weight, bias) = self.parameters(step)?;
                 let home = &self.slots[self.homes[step.inputs[0].index()][0].0];
-                let parameters =
-                    linear::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
+                let name = network.parameters_of(step.node).into_iter().next().map(|parameter| parameter.name);
+                let parameters = linear::Parameters {
+                    weight: &weight,
+                    bias: bias.as_deref(),
+                    activation: step.activation,
+                    precision: self.precision(step, &weight)?,
+                    release: &|range| self.weights.release(name.as_deref().unwrap_or_default(), range),
+                };
                 let kernel = linear::LinearKernel::new(self.machine, (&home.shape, home.layout), parameters);
                 let prepared =
                     Prepared { kernel: Box::new(kernel), input: home.layout, output: Layout::Planar, pooled: false };
@@ -209,6 +218,9 @@ impl<'a> Compiler<'a> {
             self.report_refused_wish(layer, &choice)?;
             match choice.row.prepare(&problem, parameters) {
                 Ok(prepared) => {
+                    for parameter in network.parameters_of(step.node) {
+                        self.weights.release(&parameter.name, 0..parameter.shape.elements());
+                    }
                     let considered = ranked.iter().filter(|(_, seconds)| seconds.is_finite()).map(|&(row, seconds)| {
                         Candidate { algorithm: name(row), time: Duration::from_secs_f64(seconds) }
                     });
@@ -225,6 +237,24 @@ impl<'a> Compiler<'a> {
                     let refused = choice.row.name();
                     ranked.retain(|(row, _)| row.name() != refused);
                 }
+            }
+        }
+    }
+
+    /// What a fully connected layer's weights are stored as: what was asked for, where they fit it.
+    fn precision(&self, step: &passes::Step, weight: &[f32]) -> Result<Precision> {
+        let wish = self.options.linear_weights;
+        let largest = weight.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
+        if wish == Precision::Single || largest <= LARGEST_HALF {
+            return Ok(wish);
+        }
+        let layer = &self.program.network.nodes()[step.node].name;
+        let reason = format!("layer `{layer}`: a weight of {largest:e} does not fit half precision");
+        match self.options.strict {
+            true => Err(Error::Backend { backend: "cpu".to_string(), reason }),
+            false => {
+                tracing::warn!("{reason}; it stays in single precision");
+                Ok(Precision::Single)
             }
         }
     }

@@ -2,7 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
+
+use cnn_core::Storage;
 
 /// The bytes of a mapped file; none of an empty one, which cannot be mapped.
 pub(super) enum Mapping {
@@ -15,6 +18,21 @@ impl AsRef<[u8]> for Mapping {
         match self {
             Mapping::Empty => &[],
             Mapping::Mapped(map) => map,
+        }
+    }
+}
+
+impl Storage for Mapping {
+    #[cfg(unix)]
+    #[allow(unsafe_code)]
+    fn release(&self, range: Range<usize>) {
+        if let Mapping::Mapped(map) = self {
+            // SAFETY: the mapping is of a file, private and never written, so pages that are dropped are read from the file
+            // again when they are needed, with the same bytes.
+            let dropped =
+                unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+            // Memory that stays is no error.
+            dropped.ok();
         }
     }
 }

@@ -31,34 +31,49 @@ impl Row<Problem> for Direct {
     }
 
     fn accepts(&self, problem: &Problem) -> Result<(), String> {
-        let (lanes, groups) = (problem.machine.instructions().lanes(), problem.conv.groups);
-        match groups == 1 || (problem.group_in() % lanes == 0 && problem.group_out() % lanes == 0) {
-            true => Ok(()),
-            false => Err(format!("{groups} groups do not fill blocks of {lanes} channels")),
-        }
+        fills_blocks(problem)
     }
 }
 
 impl Algorithm for Direct {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
-        let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
-        let lanes = problem.machine.instructions().lanes();
-        let planar = reads_planar(problem);
-        let full = |channels: usize| channels.next_multiple_of(lanes) as f64 / channels as f64;
-        let waste = full(problem.group_out()) * if planar { 1.0 } else { full(problem.group_in()) };
-        let line = if is_pointwise(problem) { problem.out_plane() } else { problem.plane.columns.output };
-        let highest =
-            problem.machine.instructions().tile_rows().min(if planar { FREE_STRIDE_ROWS } else { usize::MAX });
-        let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest));
-        Work { macs, weight_bytes, moved_bytes }
+        work(problem, problem.plane.columns.output, batch)
     }
 
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
-        let blocked = problem.machine.blocked();
-        let input = if reads_planar(problem) { Layout::Planar } else { blocked };
-        let kernel = DirectKernel::new(problem, input, parameters);
-        Ok(Prepared { kernel: Box::new(kernel), input, output: blocked, pooled: false })
+        Ok(DirectKernel::prepare(problem, Lines::Rows, parameters))
     }
+}
+
+/// Whether groups begin at a block of channels.
+pub(super) fn fills_blocks(problem: &Problem) -> Result<(), String> {
+    let (lanes, groups) = (problem.machine.instructions().lanes(), problem.conv.groups);
+    match groups == 1 || (problem.group_in() % lanes == 0 && problem.group_out() % lanes == 0) {
+        true => Ok(()),
+        false => Err(format!("{groups} groups do not fill blocks of {lanes} channels")),
+    }
+}
+
+/// What it costs where tiles are cut from lines of so many pixels.
+pub(super) fn work(problem: &Problem, line: usize, batch: usize) -> Work {
+    let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
+    let lanes = problem.machine.instructions().lanes();
+    let planar = reads_planar(problem);
+    let full = |channels: usize| channels.next_multiple_of(lanes) as f64 / channels as f64;
+    let waste = full(problem.group_out()) * if planar { 1.0 } else { full(problem.group_in()) };
+    let highest = problem.machine.instructions().tile_rows().min(if planar { FREE_STRIDE_ROWS } else { usize::MAX });
+    let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest));
+    Work { macs, weight_bytes, moved_bytes }
+}
+
+/// The lines of pixels that tiles are cut from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lines {
+    /// Each row of the output.
+    Rows,
+    /// All rows as one line. Only for windows that see a row as a mere distance: one column wide, of stride 1, without
+    /// padding at the sides.
+    Whole,
 }
 
 /// Whether a planar input is read as it is: where few channels would leave most of a block empty.
@@ -99,15 +114,29 @@ pub(super) struct DirectKernel {
 }
 
 impl DirectKernel {
-    pub(super) fn new(problem: &Problem, input: Layout, parameters: Parameters<'_>) -> Self {
+    pub(super) fn prepare(problem: &Problem, lines: Lines, parameters: Parameters<'_>) -> Prepared {
+        let blocked = problem.machine.blocked();
+        let input = if reads_planar(problem) { Layout::Planar } else { blocked };
+        let kernel = DirectKernel::new(problem, (input, lines), parameters);
+        Prepared { kernel: Box::new(kernel), input, output: blocked, pooled: false }
+    }
+
+    fn new(problem: &Problem, (input, lines): (Layout, Lines), parameters: Parameters<'_>) -> Self {
         let lanes = problem.machine.instructions().lanes();
         let width = if input == Layout::Planar { 1 } else { lanes };
         let (mut rows, mut columns) = (problem.plane.rows, problem.plane.columns);
-        if is_pointwise(problem) {
-            // Pixels of all rows are one long row.
-            let pixels = rows.output * columns.output;
-            (columns.input, columns.output) = (pixels, pixels);
-            (rows.input, rows.output) = (1, 1);
+        if lines == Lines::Whole {
+            // The taps of a column lie a row apart on the line.
+            let row = columns.input;
+            columns = Axis {
+                input: rows.input * row,
+                output: rows.output * row,
+                dilation: rows.dilation * row,
+                before: rows.before * row,
+                after: rows.after * row,
+                ..rows
+            };
+            rows = Axis { input: 1, output: 1, kernel: 1, stride: 1, dilation: 1, before: 0, after: 0 };
         }
         let padded = [rows, columns].iter().any(|axis| axis.before + axis.after > 0);
         let planes = problem.group_in().div_ceil(width);
@@ -134,13 +163,6 @@ impl DirectKernel {
             depth,
         }
     }
-}
-
-/// Whether the convolution is a matrix product over pixels as they lie.
-pub(super) fn is_pointwise(problem: &Problem) -> bool {
-    [problem.plane.rows, problem.plane.columns]
-        .iter()
-        .all(|axis| axis.kernel == 1 && axis.stride == 1 && axis.before + axis.after == 0)
 }
 
 /// Input rows under a band of output rows.

@@ -5,6 +5,7 @@ use cnn_core::choose::Row;
 
 use super::{Algorithm, Parameters, Problem, tile_efficiency};
 use cnn_core::Shape;
+use cnn_core::backend::Precision;
 
 use crate::layout::Layout;
 use crate::ops::linear::{self, LinearKernel};
@@ -40,7 +41,8 @@ impl Algorithm for Linear {
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         let Parameters { weight, bias, activation } = parameters;
         let shape = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
-        let parameters = linear::Parameters { weight, bias, activation };
+        let precision = Precision::Single;
+        let parameters = linear::Parameters { weight, bias, activation, precision, release: &|_| {} };
         let kernel = LinearKernel::new(&problem.machine, (&shape, problem.layout), parameters);
         Ok(Prepared { kernel: Box::new(kernel), input: problem.layout, output: Layout::Planar, pooled: false })
     }

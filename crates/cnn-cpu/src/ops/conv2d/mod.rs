@@ -1,11 +1,14 @@
 //! Convolution: the table of its algorithms.
 
 pub mod backward;
+mod depthwise;
 mod direct;
+mod flattened;
 mod im2col;
 mod linear;
 mod panels;
 mod plain;
+mod pointwise;
 mod winograd;
 
 use cnn_core::backend::{Ceilings, CompileOptions};
@@ -14,10 +17,13 @@ use cnn_core::layers::{Activation, Conv2d};
 use cnn_core::window::Plane;
 use cnn_core::{Misfit, Shape};
 
+pub use depthwise::Depthwise;
 pub use direct::Direct;
+pub use flattened::Flattened;
 pub use im2col::{Im2col, Patches};
 pub use linear::Linear;
 pub use plain::Plain;
+pub use pointwise::Pointwise;
 pub use winograd::Winograd;
 
 use super::{Io, Prepared, Work};
@@ -26,7 +32,8 @@ use crate::machine::Machine;
 use crate::threads::Workers;
 
 /// The algorithms, the most wanted first.
-pub const TABLE: &[&dyn Algorithm] = &[&Linear, &Winograd(6), &Winograd(4), &Winograd(2), &Direct, &Im2col, &Plain];
+pub const TABLE: &[&dyn Algorithm] =
+    &[&Linear, &Pointwise, &Depthwise, &Flattened, &Winograd(6), &Winograd(4), &Winograd(2), &Direct, &Im2col, &Plain];
 
 /// One way to convolve.
 pub trait Algorithm: Row<Problem> + Sync {
