@@ -146,7 +146,8 @@ fn report(network: &Network) -> PlanReport {
             considered: Vec::new(),
             macs: 0,
             flops: network.flops_of(node),
-            bytes: (parameter_bytes + read + value_bytes(network.output_of(node))) as u64,
+            weight_bytes: parameter_bytes as u64,
+            value_bytes: (read + value_bytes(network.output_of(node))) as u64,
         });
     }
     report.arena_bytes += value_bytes(crate::ValueId::INPUT);

@@ -59,6 +59,9 @@ impl<'a> WeightView<'a> {
     }
 }
 
+/// Elements of a large tensor that are looked at before they may leave memory.
+const PIECE: usize = 4 << 20;
+
 impl Weights {
     /// No tensors.
     pub fn new() -> Self {
@@ -180,10 +183,17 @@ impl Weights {
             .iter()
             .map(|parameter| {
                 let values = self.checked(network, &parameter.name, &parameter.shape)?.to_f32();
-                match values.iter().position(|v| !v.is_finite()) {
-                    Some(index) => Err(Error::NotFinite { name: parameter.name.clone(), value: values[index], index }),
-                    None => Ok(values),
+                // Piece by piece, so that a mapped file does not have to be in memory as a whole.
+                for (piece, start) in values.chunks(PIECE).zip((0..).step_by(PIECE)) {
+                    if let Some(index) = piece.iter().position(|v| !v.is_finite()) {
+                        let (name, value) = (parameter.name.clone(), piece[index]);
+                        return Err(Error::NotFinite { name, value, index: start + index });
+                    }
+                    if values.len() > PIECE {
+                        self.release(&parameter.name, start..start + piece.len());
+                    }
                 }
+                Ok(values)
             })
             .collect()
     }

@@ -1,6 +1,8 @@
 //! Every row of the convolution table, by name, over every convolution case that it accepts and over random ones; and
 //! which row is taken for what.
 
+use std::sync::LazyLock;
+
 use cnn_core::choose::Refusal;
 use cnn_core::layers::Conv2d;
 use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference};
@@ -102,9 +104,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
     #[test]
     fn every_row_agrees_on_random_convolutions((network, batch) in convolution()) {
-        let cpu = Cpu::with_threads(1).unwrap();
+        // One for all cases: a new one measures its ceilings first.
+        static CPU: LazyLock<Cpu> = LazyLock::new(|| Cpu::with_threads(1).unwrap());
         for row in TABLE {
-            if let Some(apart) = run(&cpu, &network, row.name(), batch) {
+            if let Some(apart) = run(&CPU, &network, row.name(), batch) {
                 let tolerance = if adds_error(row.name()) { 1e-5 } else { 2e-6 };
                 prop_assert!(apart <= tolerance, "{} apart {apart:e}: {network:?}", row.name());
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
+use cnn::interface::{Ceilings, Precision};
 use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
@@ -38,9 +39,19 @@ pub(crate) struct Bench {
     /// Runs that are counted.
     #[arg(long, default_value_t = 7)]
     reps: usize,
-    /// Print the time of every step.
+    /// Print every step: its time, the multiply-adds a second that its definition asks for, and the percent of the
+    /// device's measured roofline that its algorithm reaches.
     #[arg(long)]
     per_layer: bool,
+    /// Store fully connected layers' weights in half precision.
+    #[arg(long)]
+    half: bool,
+    /// Time the candidates for each layer while compiling, instead of trusting the model.
+    #[arg(long)]
+    timed: bool,
+    /// Largest relative error that an algorithm may add to a layer's output.
+    #[arg(long, value_name = "RMS")]
+    tolerance: Option<f32>,
     /// Write the output as a .npy file.
     #[arg(long, value_name = "FILE")]
     save_output: Option<PathBuf>,
@@ -81,6 +92,15 @@ impl Bench {
         if let Some(algorithm) = &self.algorithm {
             options = options.algorithm(algorithm.as_str());
         }
+        if let Some(tolerance) = self.tolerance {
+            options = options.tolerance(tolerance);
+        }
+        if self.half {
+            options = options.linear_weights(Precision::Half);
+        }
+        if self.timed {
+            options = options.timed();
+        }
         let plan = load::plan(backend.as_ref(), &network, (&weights, self.weights.as_deref()), &options)?;
         drop(weights);
         let mut session = plan.session()?;
@@ -99,7 +119,7 @@ impl Bench {
             images_per_s: 1e3 * input.batch() as f64 / times[times.len() / 2],
             peak_rss_mib: peak_rss_mib(),
             argmax: result.argmax()[0],
-            algorithms: self.steps(output, plan.as_ref(), session.as_mut(), &input)?,
+            algorithms: self.steps(output, (plan.as_ref(), backend.ceilings()), session.as_mut(), &input)?,
         };
         output.say(format!(
             "{} on {} ({}, {} threads), batch {}: median {:.3} ms, fastest {:.3} ms, {:.1} images/s, class {}",
@@ -160,7 +180,7 @@ impl Bench {
     fn steps(
         &self,
         output: &Output,
-        plan: &dyn Plan,
+        (plan, ceilings): (&dyn Plan, Option<Ceilings>),
         session: &mut dyn Session,
         input: &Tensor,
     ) -> anyhow::Result<Vec<Step>> {
@@ -174,7 +194,7 @@ impl Bench {
             return Ok(steps.map(step).collect());
         }
         let profile = session.profile(input)?;
-        let mut rows = table(&["layer", "algorithm", "output", "ms", "share", "GFLOP/s"], 3..6);
+        let mut rows = table(&["layer", "algorithm", "output", "ms", "share", "GMAC/s", "% roof"], 3..7);
         let total = profile.total.as_secs_f64();
         for (step, report) in profile.steps.iter().zip(&plan.report().steps) {
             let seconds = step.time.as_secs_f64();
@@ -184,10 +204,19 @@ impl Bench {
                 report.output.to_string(),
                 format!("{:.3}", 1e3 * seconds),
                 format!("{:.1} %", 100.0 * seconds / total),
-                format!("{:.1}", step.gflops()),
+                format!("{:.1}", 0.5 * step.gflops()),
+                ceilings.map_or(String::new(), |ceilings| {
+                    let bytes = report.weight_bytes + report.value_bytes * input.batch() as u64;
+                    let floor = ceilings.seconds(report.macs * input.batch() as u64, bytes);
+                    format!("{:.0}", 100.0 * floor / seconds)
+                }),
             ]);
         }
         output.say(rows.trim_fmt());
+        if let Some(Ceilings { macs_per_second, bytes_per_second }) = ceilings {
+            let (macs, bytes) = (macs_per_second / 1e9, bytes_per_second / 1e9);
+            output.say(format!("roofline: {macs:.0} GMAC/s, {bytes:.0} GB/s"));
+        }
         let step = |s: &cnn::interface::StepProfile| Step {
             layer: s.layer.clone(),
             algorithm: s.algorithm.clone(),

@@ -46,8 +46,10 @@ pub struct StepReport {
     pub macs: u64,
     /// Floating-point operations for one sample.
     pub flops: u64,
-    /// Bytes of parameters, and of the inputs and outputs of one sample.
-    pub bytes: u64,
+    /// Bytes of packed parameters.
+    pub weight_bytes: u64,
+    /// Bytes of the inputs and outputs of one sample.
+    pub value_bytes: u64,
 }
 
 /// A row that could have taken a layer.

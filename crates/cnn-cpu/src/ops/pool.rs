@@ -1,6 +1,8 @@
 //! Pooling over the blocked layout: a vector holds one pixel of several channels, so every window is a few whole
 //! vectors.
 
+use std::ops::Range;
+
 use cnn_core::window::Plane;
 use cnn_core::{Layer, Shape};
 
@@ -80,34 +82,45 @@ struct Line<'a> {
 
 impl<S: Simd> Task<S> for Line<'_> {
     #[inline(always)]
-    fn run(self, s: S) {
-        let Line { pool, input, y, output } = self;
-        let Plane { rows, columns } = pool.plane;
-        let taps_y = rows.taps(y);
-        for (x, output) in output.chunks_exact_mut(S::LANES).enumerate() {
-            let taps_x = columns.taps(x);
-            let mut sum = match pool.reduce {
-                Reduce::Maximum => s.splat(f32::NEG_INFINITY),
-                Reduce::Mean { .. } => s.splat(0.0),
-            };
-            for ky in taps_y.clone() {
-                let row = rows.input_index(y, ky) * columns.input;
-                for kx in taps_x.clone() {
-                    let pixel = s.load(&input[(row + columns.input_index(x, kx)) * S::LANES..]);
-                    sum = match pool.reduce {
-                        Reduce::Maximum => s.max(sum, pixel),
-                        Reduce::Mean { .. } => s.add(sum, pixel),
-                    };
-                }
-            }
-            if let Reduce::Mean { count_padding } = pool.reduce {
-                let count = match count_padding {
-                    true => rows.padded_taps(y) * columns.padded_taps(x),
-                    false => taps_y.len() * taps_x.len(),
-                };
-                sum = s.mul(sum, s.splat(1.0 / count as f32));
-            }
-            s.store(output, sum);
+    fn run(mut self, s: S) {
+        let Plane { rows, columns } = self.pool.plane;
+        // The windows whose every tap lies inside: their places need no division.
+        let inside = columns.outputs(0).start..columns.outputs(columns.kernel - 1).end;
+        let taps_y = rows.taps(self.y);
+        for x in 0..columns.output {
+            let taps_x = if inside.contains(&x) { 0..columns.kernel } else { columns.taps(x) };
+            self.window(s, x, (&taps_y, &taps_x));
         }
+    }
+}
+
+impl Line<'_> {
+    /// One window over these taps.
+    #[inline(always)]
+    fn window<S: Simd>(&mut self, s: S, x: usize, (taps_y, taps_x): (&Range<usize>, &Range<usize>)) {
+        let Plane { rows, columns } = self.pool.plane;
+        let mut sum = match self.pool.reduce {
+            Reduce::Maximum => s.splat(f32::NEG_INFINITY),
+            Reduce::Mean { .. } => s.splat(0.0),
+        };
+        for ky in taps_y.clone() {
+            let row = rows.input_index(self.y, ky) * columns.input;
+            let pixels = &self.input[(row + columns.input_index(x, taps_x.start)) * S::LANES..];
+            for kx in 0..taps_x.len() {
+                let pixel = s.load(&pixels[kx * columns.dilation * S::LANES..]);
+                sum = match self.pool.reduce {
+                    Reduce::Maximum => s.max(sum, pixel),
+                    Reduce::Mean { .. } => s.add(sum, pixel),
+                };
+            }
+        }
+        if let Reduce::Mean { count_padding } = self.pool.reduce {
+            let count = match count_padding {
+                true => rows.padded_taps(self.y) * columns.padded_taps(x),
+                false => taps_y.len() * taps_x.len(),
+            };
+            sum = s.mul(sum, s.splat(1.0 / count as f32));
+        }
+        s.store(&mut self.output[x * S::LANES..], sum);
     }
 }

@@ -1,18 +1,21 @@
 //! Turns a program into steps: a kernel for each, with conversions where two do not agree on a layout.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cnn_core::backend::{Candidate, Ceilings, CompileOptions, PlanReport, Precision, StepReport};
 use cnn_core::choose::{Choice, Refusal, choose};
 use cnn_core::layers::Conv2d;
 use cnn_core::passes::{self, Program};
-use cnn_core::{Error, Layer, Result, ValueId, Weights};
+use cnn_core::{Error, Layer, Result, Shape, ValueId, Weights};
 
 use super::{Slot, SlotId, Step};
 use crate::layout::Layout;
 use crate::machine::Machine;
-use crate::ops::{self, Prepared, conv2d, convert, linear, plain};
+use crate::ops::{self, Io, Prepared, conv2d, convert, linear, plain};
+use crate::threads::{Crew, enter};
 
 /// The largest number of half precision.
 const LARGEST_HALF: f32 = 65504.0;
@@ -39,6 +42,7 @@ pub(super) struct Compiler<'a> {
     weights: &'a Weights,
     options: &'a CompileOptions,
     machine: &'a Machine,
+    pool: &'a Arc<rayon::ThreadPool>,
     /// Measured where a choice needs them.
     ceilings: &'a (dyn Fn() -> Ceilings + Sync),
     pub(super) slots: Vec<Slot>,
@@ -54,7 +58,8 @@ impl<'a> Compiler<'a> {
         program: &'a Program<'a>,
         weights: &'a Weights,
         options: &'a CompileOptions,
-        (machine, ceilings): (&'a Machine, &'a (dyn Fn() -> Ceilings + Sync)),
+        (pool, machine): (&'a Arc<rayon::ThreadPool>, &'a Machine),
+        ceilings: &'a (dyn Fn() -> Ceilings + Sync),
     ) -> Self {
         let network = program.network;
         let mut homes = vec![Vec::new(); network.value_count()];
@@ -66,6 +71,7 @@ impl<'a> Compiler<'a> {
             weights,
             options,
             machine,
+            pool,
             ceilings,
             slots,
             steps: Vec::new(),
@@ -144,7 +150,8 @@ impl<'a> Compiler<'a> {
             considered: Vec::new(),
             macs: 0,
             flops: 0,
-            bytes: (size_of::<f32>() * (old.elements(&shape) + layout.elements(&shape))) as u64,
+            weight_bytes: 0,
+            value_bytes: (size_of::<f32>() * (old.elements(&shape) + layout.elements(&shape))) as u64,
         });
         let to = self.add_slot(value, Slot { shape, layout });
         self.steps.push(Step { inputs: vec![from], output: to, kernel });
@@ -160,17 +167,19 @@ impl<'a> Compiler<'a> {
                 let (weight, bias) = self.parameters(step)?;
                 let home = &self.slots[self.homes[step.inputs[0].index()][0].0];
                 let name = network.parameters_of(step.node).into_iter().next().map(|parameter| parameter.name);
+                let release = |range| self.weights.release(name.as_deref().unwrap_or_default(), range);
                 let parameters = linear::Parameters {
                     weight: &weight,
                     bias: bias.as_deref(),
                     activation: step.activation,
-                    precision: self.precision(step, &weight)?,
-                    release: &|range| self.weights.release(name.as_deref().unwrap_or_default(), range),
+                    precision: self.precision(step, &weight, &release)?,
+                    release: &release,
                 };
                 let kernel = linear::LinearKernel::new(self.machine, (&home.shape, home.layout), parameters);
                 let prepared =
                     Prepared { kernel: Box::new(kernel), input: home.layout, output: Layout::Planar, pooled: false };
-                Ok(Chosen::only(prepared, linear::NAME))
+                let macs = network.flops_of(step.node) / 2;
+                Ok(Chosen { macs, ..Chosen::only(prepared, linear::NAME) })
             }
             layer => {
                 let layout = self.common_layout(step);
@@ -205,8 +214,10 @@ impl<'a> Compiler<'a> {
         let problem = conv2d::Problem { layout, pool, tolerance: self.options.tolerance, ..problem };
         let (weight, bias) = self.parameters(step)?;
         let parameters = conv2d::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
-        let batch = self.options.batch;
-        let mut ranked = conv2d::ranked(&problem, batch, (self.ceilings)());
+        let mut ranked = conv2d::ranked(&problem, self.options.batch, (self.ceilings)());
+        if self.options.timed {
+            self.time(&problem, parameters, &mut ranked);
+        }
         let name = |row: &dyn conv2d::Algorithm| format!("conv2d/{}", row.name());
         let mut unfit: Vec<Refusal> = Vec::new();
         loop {
@@ -221,14 +232,16 @@ impl<'a> Compiler<'a> {
                     for parameter in network.parameters_of(step.node) {
                         self.weights.release(&parameter.name, 0..parameter.shape.elements());
                     }
-                    let considered = ranked.iter().filter(|(_, seconds)| seconds.is_finite()).map(|&(row, seconds)| {
-                        Candidate { algorithm: name(row), time: Duration::from_secs_f64(seconds) }
-                    });
+                    let considered = ranked.iter().filter(|(_, seconds)| seconds.is_finite());
+                    let candidate = |&(row, seconds): &(&dyn conv2d::Algorithm, f64)| Candidate {
+                        algorithm: name(row),
+                        time: Duration::from_secs_f64(seconds),
+                    };
                     return Ok(Chosen {
                         prepared,
                         algorithm: name(choice.row),
                         refused: choice.refused,
-                        considered: considered.collect(),
+                        considered: considered.map(candidate).collect(),
                         macs: choice.row.work(&problem, 1).macs as u64,
                     });
                 }
@@ -241,12 +254,45 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Puts the clock's times in place of the model's, for the rows that the model does not think hopeless; the others, and
+    /// those that refuse these weights, go last.
+    fn time(
+        &self,
+        problem: &conv2d::Problem,
+        parameters: conv2d::Parameters<'_>,
+        ranked: &mut [(&dyn conv2d::Algorithm, f64)],
+    ) {
+        const HOPELESS: f64 = 4.0;
+        let accepting = ranked.iter().map(|&(_, seconds)| seconds).filter(|seconds| seconds.is_finite());
+        let limit = HOPELESS * accepting.fold(f64::INFINITY, f64::min);
+        for (row, seconds) in ranked.iter_mut().filter(|(_, seconds)| seconds.is_finite()) {
+            *seconds = match row.prepare(problem, parameters) {
+                Ok(prepared) if *seconds <= limit => time(&prepared, problem, self.options.batch, self.pool),
+                _ => f64::MAX,
+            };
+        }
+        ranked.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        ranked.iter_mut().filter(|(_, s)| *s == f64::MAX).for_each(|(_, seconds)| *seconds = f64::INFINITY);
+    }
+
     /// What a fully connected layer's weights are stored as: what was asked for, where they fit it.
-    fn precision(&self, step: &passes::Step, weight: &[f32]) -> Result<Precision> {
-        let wish = self.options.linear_weights;
-        let largest = weight.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
-        if wish == Precision::Single || largest <= LARGEST_HALF {
-            return Ok(wish);
+    fn precision(
+        &self,
+        step: &passes::Step,
+        weight: &[f32],
+        release: &(dyn Fn(Range<usize>) + Sync),
+    ) -> Result<Precision> {
+        const PIECE: usize = 4 << 20;
+        if self.options.linear_weights == Precision::Single {
+            return Ok(Precision::Single);
+        }
+        let mut largest = 0.0f32;
+        for (piece, start) in weight.chunks(PIECE).zip((0..).step_by(PIECE)) {
+            largest = piece.iter().fold(largest, |largest, v| largest.max(v.abs()));
+            release(start..start + piece.len());
+        }
+        if largest <= LARGEST_HALF {
+            return Ok(Precision::Half);
         }
         let layer = &self.program.network.nodes()[step.node].name;
         let reason = format!("layer `{layer}`: a weight of {largest:e} does not fit half precision");
@@ -299,7 +345,31 @@ impl<'a> Compiler<'a> {
             considered: chosen.considered.clone(),
             macs: chosen.macs,
             flops: nodes.map(|&node| network.flops_of(node)).fold(0, u64::saturating_add),
-            bytes: weight_bytes as u64 + step.inputs.iter().chain([&step.output]).map(bytes_of).sum::<u64>(),
+            weight_bytes: weight_bytes as u64,
+            value_bytes: step.inputs.iter().chain([&step.output]).map(bytes_of).sum(),
         }
     }
+}
+
+/// The fastest of a few runs of a convolution, in seconds.
+fn time(prepared: &Prepared, problem: &conv2d::Problem, batch: usize, pool: &Arc<rayon::ThreadPool>) -> f64 {
+    const RUNS: usize = 4;
+    let kernel = &prepared.kernel;
+    let divisor = if prepared.pooled { 2 } else { 1 };
+    let [height, width] = problem.plane.output().map(|extent| extent / divisor);
+    let input = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
+    let output = Shape::from([problem.conv.out_channels, height, width]);
+    let x = vec![0.5; batch * prepared.input.elements(&input)];
+    let mut y = vec![0.0; batch * prepared.output.elements(&output)];
+    let mut workspace = vec![0.0; kernel.workspace_length(batch)];
+    let crew = Crew::new(pool.current_num_threads(), kernel.scratch_length());
+    enter(pool, &crew, u64::MAX, |workers| {
+        let runs = (0..RUNS).map(|_| {
+            let start = Instant::now();
+            let io = Io { batch, inputs: &[&x], output: &mut y, workspace: &mut workspace };
+            kernel.run(io, workers);
+            start.elapsed().as_secs_f64()
+        });
+        runs.fold(f64::INFINITY, f64::min)
+    })
 }

@@ -89,7 +89,7 @@ pub(crate) fn compile(
     weights.check(network)?;
     let program = Program::for_inference(network);
     let Compiler { slots, steps, mut report, output, .. } =
-        Compiler::new(&program, weights, options, (machine, ceilings)).compile()?;
+        Compiler::new(&program, weights, options, (pool, machine), ceilings).compile()?;
     let layout = plan_arena(&slots, &steps, output);
     let scratch_length = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
     let mut plan = PlanData {

@@ -213,9 +213,10 @@ mod tests {
                 let taps = offsets.part(0..length);
                 check(s, RowMajor { length, stride: length + 3 }, rows, Start::Zero, false);
                 check(s, Panel { length, width: 15 }, rows, Start::Bias(&bias), true);
-                check(s, PlanarWindows { taps, stride: 2 }, rows, Start::Sum, false);
-                check(s, BlockedWindows::<1> { taps, stride: 1 }, rows, Start::Sum, true);
-                check(s, BlockedWindows::<0> { taps, stride: 3 }, rows, Start::Bias(&bias), false);
+                check(s, PlanarWindows::<0> { taps, stride: 5 }, rows, Start::Zero, true);
+                check(s, PlanarWindows::<2> { taps, stride: 2 }, rows, Start::Sum, false);
+                check(s, BlockedWindows::<1> { taps, stride: 1, channels: S::LANES }, rows, Start::Sum, true);
+                check(s, BlockedWindows::<0> { taps, stride: 3, channels: 3 }, rows, Start::Bias(&bias), false);
                 check(s, BlockedPixels { blocks: length, plane: 20 }, rows, Start::Zero, true);
             }
         }

@@ -116,19 +116,20 @@ pub struct Listed<'a> {
     furthest: usize,
 }
 
-/// The taps of windows over a planar input: one step a run, windows at a distance.
+/// The taps of windows over a planar input: one step a run, windows at a distance. A `STRIDE` that the compiler knows goes
+/// into the instructions, and the addresses of all rows into one register; 0 stands for any.
 #[derive(Debug, Clone, Copy)]
-pub struct PlanarWindows<'a> {
+pub struct PlanarWindows<'a, const STRIDE: usize> {
     /// A run for each tap of each channel.
     pub taps: Listed<'a>,
     /// Pixels from window to window.
     pub stride: usize,
 }
 
-impl Walk for PlanarWindows<'_> {
+impl<const STRIDE: usize> Walk for PlanarWindows<'_, STRIDE> {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
-        self.stride
+        if STRIDE > 0 { STRIDE } else { self.stride }
     }
     #[inline(always)]
     fn runs(self) -> usize {
@@ -148,14 +149,16 @@ impl Walk for PlanarWindows<'_> {
     }
 }
 
-/// The taps of windows over a blocked input: a run is the channels of a block under one tap. A `STRIDE` that the
-/// compiler knows goes into the instructions, and the addresses of all rows into one register; 0 stands for any.
+/// The taps of windows over a blocked input: a run is the channels of a block under one tap. `STRIDE` as for
+/// [`PlanarWindows`].
 #[derive(Debug, Clone, Copy)]
 pub struct BlockedWindows<'a, const STRIDE: usize> {
     /// A run for each tap of each block.
     pub taps: Listed<'a>,
     /// Pixels from window to window.
     pub stride: usize,
+    /// Channels of a block that are used: all, unless `STRIDE` is 0.
+    pub channels: usize,
 }
 
 impl<const STRIDE: usize> Walk for BlockedWindows<'_, STRIDE> {
@@ -169,7 +172,7 @@ impl<const STRIDE: usize> Walk for BlockedWindows<'_, STRIDE> {
     }
     #[inline(always)]
     fn run<S: Simd>(self) -> usize {
-        S::LANES
+        if STRIDE > 0 { S::LANES } else { self.channels.min(S::LANES) }
     }
     fn furthest(self) -> usize {
         self.taps.furthest

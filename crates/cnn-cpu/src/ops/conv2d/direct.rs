@@ -58,12 +58,17 @@ pub(super) fn fills_blocks(problem: &Problem) -> Result<(), String> {
 pub(super) fn work(problem: &Problem, line: usize, batch: usize) -> Work {
     let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
     let lanes = problem.machine.instructions().lanes();
-    let planar = reads_planar(problem);
     let full = |channels: usize| channels.next_multiple_of(lanes) as f64 / channels as f64;
-    let waste = full(problem.group_out()) * if planar { 1.0 } else { full(problem.group_in()) };
-    let highest = problem.machine.instructions().tile_rows().min(if planar { FREE_STRIDE_ROWS } else { usize::MAX });
+    let one_block = problem.group_in() <= lanes;
+    let waste = full(problem.group_out()) * if one_block { 1.0 } else { full(problem.group_in()) };
+    let highest = highest_tile(problem.plane.columns.stride, problem.machine.instructions().tile_rows());
     let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest));
     Work { macs, weight_bytes, moved_bytes }
+}
+
+/// Rows of the highest tile: fewer where the stride is none of those that the walks know.
+fn highest_tile(stride: usize, rows: usize) -> usize {
+    if stride <= 2 { rows } else { rows.min(FREE_STRIDE_ROWS) }
 }
 
 /// The lines of pixels that tiles are cut from.
@@ -89,6 +94,8 @@ struct Source {
     planes: usize,
     /// Floats of a pixel: 1, or the lanes of a block.
     width: usize,
+    /// Channels of a pixel that are used: fewer than the width where one block holds all and is not full.
+    channels: usize,
     /// Pixels from row to row.
     row: usize,
     /// Floats from plane to plane.
@@ -141,11 +148,11 @@ impl DirectKernel {
         let padded = [rows, columns].iter().any(|axis| axis.before + axis.after > 0);
         let planes = problem.group_in().div_ceil(width);
         let weights = Panels::pack(problem, input, parameters);
-        let (band, panel_step) =
-            pieces(&rows, &columns, weights.panels() / problem.conv.groups, planes * width, &problem.machine);
+        let (band, panel_step) = pieces(&rows, &columns, weights.panels() / problem.conv.groups, problem);
         let row = if padded { columns.before + columns.input + columns.after } else { columns.input };
         let plane = row * width * if padded { band_input(&rows, band) } else { rows.input };
-        let source = Source { planes, width, row, plane, copied: padded };
+        let channels = width.min(problem.group_in());
+        let source = Source { planes, width, channels, row, plane, copied: padded };
         let offsets = offsets(problem.group_in(), (&rows, &columns), source);
         // A slice of a panel stays in a quarter of the second cache.
         let depth = (problem.machine.caches.l2 / 4 / size_of::<f32>() / (2 * lanes) / width).max(16);
@@ -170,19 +177,21 @@ fn band_input(rows: &Axis, band: usize) -> usize {
     (band - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1
 }
 
-/// Output rows and panels of a piece of work: as many rows as leave the input in half the second cache, fewer where
-/// that makes too few pieces to share out, and then fewer panels.
-fn pieces(rows: &Axis, columns: &Axis, panels: usize, channels: usize, machine: &Machine) -> (usize, usize) {
-    const PIECES: usize = 16;
-    const FEWEST_TILES: usize = 4;
-    let bytes = |band: usize| band_input(rows, band) * (columns.before + columns.input + columns.after) * channels * 4;
-    let mut band = rows.output.div_ceil(PIECES).max((FEWEST_TILES * 16).div_ceil(columns.output)).min(rows.output);
-    while band > 1 && bytes(band) > machine.caches.l2 / 2 {
+/// Output rows and panels of a piece of work: bands of rows, of which the input stays in half the second cache; where those
+/// are too few pieces to share out, fewer panels.
+fn pieces(rows: &Axis, columns: &Axis, panels: usize, problem: &Problem) -> (usize, usize) {
+    const MOST: f64 = 16.0;
+    /// Multiply-adds that are worth a piece.
+    const WORTH: f64 = 1e6;
+    let wanted = (problem.macs(1) / WORTH).clamp(1.0, MOST) as usize;
+    let row = (columns.before + columns.input + columns.after) * problem.group_in() * size_of::<f32>();
+    let fits = |band: usize| band_input(rows, band) * row <= problem.machine.caches.l2 / 2;
+    let mut band = rows.output.div_ceil(wanted);
+    while band > 1 && !fits(band) {
         band = band.div_ceil(2);
     }
     let bands = rows.output.div_ceil(band);
-    let step = panels.div_ceil(PIECES.div_ceil(bands)).max(1);
-    (band, step)
+    (band, panels.div_ceil(wanted.div_ceil(bands)).max(1))
 }
 
 /// The offset of every run of depth from a pixel's first tap: taps, then blocks.
@@ -299,14 +308,21 @@ impl DirectKernel {
     ) {
         let stride = self.columns.stride;
         let taps = self.offsets.part(part.clone());
-        let run = self.source.width * V * S::LANES;
+        let run = self.source.channels * V * S::LANES;
         let panel = Panel { weights: &panel.weights[part.start * run..part.end * run], bias: panel.bias };
         let ends = (part.start == 0, part.end == self.offsets.runs());
+        let channels = self.source.channels;
         match (self.source.width, stride) {
-            (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows { taps, stride }, lines),
-            (_, 1) => self.tiles(s, input, (panel, ends), BlockedWindows::<1> { taps, stride }, lines),
-            (_, 2) => self.tiles(s, input, (panel, ends), BlockedWindows::<2> { taps, stride }, lines),
-            _ => self.tiles(s, input, (panel, ends), BlockedWindows::<0> { taps, stride }, lines),
+            (1, 1) => self.tiles(s, input, (panel, ends), PlanarWindows::<1> { taps, stride }, lines),
+            (1, 2) => self.tiles(s, input, (panel, ends), PlanarWindows::<2> { taps, stride }, lines),
+            (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows::<0> { taps, stride }, lines),
+            (_, 1) if channels == S::LANES => {
+                self.tiles(s, input, (panel, ends), BlockedWindows::<1> { taps, stride, channels }, lines);
+            }
+            (_, 2) if channels == S::LANES => {
+                self.tiles(s, input, (panel, ends), BlockedWindows::<2> { taps, stride, channels }, lines);
+            }
+            _ => self.tiles(s, input, (panel, ends), BlockedWindows::<0> { taps, stride, channels }, lines),
         }
     }
 
@@ -321,7 +337,7 @@ impl DirectKernel {
     ) {
         let start = if first { Start::Bias(panel.bias) } else { Start::Sum };
         let relu = last && self.activation == Some(Activation::Relu);
-        let highest = if self.source.width == 1 { S::TILE_ROWS.min(FREE_STRIDE_ROWS) } else { S::TILE_ROWS };
+        let highest = highest_tile(self.columns.stride, S::TILE_ROWS);
         let (mut at, mut left) = (0, self.columns.output);
         while left > 0 {
             let rows = even_rows(left, highest);

@@ -37,8 +37,9 @@ impl Algorithm for Im2col {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let (weight_bytes, ends) = problem.blocked_bytes(batch);
         let patches = (batch * problem.conv.groups * problem.depth() * problem.out_plane()) as f64;
-        let rows = problem.machine.gemm.kernel.rows;
-        let waste = problem.group_out().next_multiple_of(rows) as f64 / problem.group_out() as f64;
+        let tile = problem.machine.gemm.kernel;
+        let full = |extent: usize, of: usize| extent.next_multiple_of(of) as f64 / extent as f64;
+        let waste = full(problem.group_out(), tile.rows) * full(problem.out_plane(), tile.columns);
         Work { macs: waste / 0.6 * problem.macs(batch), weight_bytes, moved_bytes: 8.0 * patches + ends }
     }
 

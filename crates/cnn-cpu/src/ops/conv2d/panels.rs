@@ -33,6 +33,8 @@ impl Panels {
         let width = if input == Layout::Planar { 1 } else { lanes };
         let (group_in, group_out) = (problem.group_in(), problem.group_out());
         let taps = problem.plane.rows.kernel * problem.plane.columns.kernel;
+        // A single block that is not full has no steps for the rest.
+        let width = width.min(group_in);
         let depth = group_in.next_multiple_of(width) * taps;
         let (groups, group_blocks) = (problem.conv.groups, group_out.div_ceil(lanes));
         let mut weights = Buffer::zeroed(groups * group_blocks * lanes * depth);
