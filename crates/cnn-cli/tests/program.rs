@@ -171,8 +171,8 @@ fn unknown_names_are_told_the_known() {
     );
     assert_eq!(refused(&["classify", "--backend", "gpu"]), "unknown backend `gpu`; known are auto, cpu, reference");
     assert!(
-        refused(&["bench", "lenet5", "--algorithm", "fft"])
-            .contains("unknown algorithm `fft`; known are conv2d/linear")
+        refused(&["bench", "lenet5", "--algorithm", "karatsuba"])
+            .contains("unknown algorithm `karatsuba`; known are conv2d/linear")
     );
     assert!(refused(&["bench", "net.onnx"]).contains("reads no ONNX files"));
     assert!(refused(&["classify", "--model", "vgg16"]).contains("pass --weights"));

@@ -25,10 +25,8 @@ pub struct Refusal {
 pub struct Choice<'a, R: ?Sized> {
     /// The row.
     pub row: &'a R,
-    /// Those before it in the table, with their reasons.
+    /// Those that were asked before it, with their reasons.
     pub refused: Vec<Refusal>,
-    /// Whether the caller's own wish was among those that refused.
-    pub wish_refused: bool,
 }
 
 /// The row named `wish`, if it is in the table and accepts; else the first that accepts. `family` is put before the
@@ -43,14 +41,12 @@ pub fn choose<'a, P: ?Sized, R: Row<P> + ?Sized>(
     let full = |row: &R| format!("{family}/{}", row.name());
     let wished = |row: &&&R| wish.is_some_and(|w| w == row.name() || w == full(row));
     let mut refused = Vec::new();
-    let mut wish_refused = false;
     let (first, rest): (Vec<&&R>, Vec<&&R>) = table.iter().partition(wished);
     for row in first.iter().chain(&rest) {
         match row.accepts(problem) {
-            Ok(()) => return Ok(Choice { row, refused, wish_refused }),
+            Ok(()) => return Ok(Choice { row, refused }),
             Err(reason) => refused.push(Refusal { algorithm: full(row), reason }),
         }
-        wish_refused |= wished(row);
     }
     let refusals = refused.iter().map(|r| format!("{}: {}", r.algorithm, r.reason)).collect::<Vec<_>>().join("; ");
     Err(Error::NoAlgorithm { layer: layer.to_string(), refusals })
@@ -81,7 +77,7 @@ mod tests {
         assert_eq!(choice.row.name(), "large");
         assert_eq!(choice.refused, [Refusal { algorithm: "f/small".into(), reason: "5 is over 3".into() }]);
         assert_eq!(choose("f", &table, &2, "l", Some("f/large")).unwrap().row.name(), "large");
-        assert!(choose("f", &table, &5, "l", Some("small")).unwrap().wish_refused);
+        assert_eq!(choose("f", &table, &5, "l", Some("small")).unwrap().refused[0].algorithm, "f/small");
         let error = choose("f", &table, &10, "l", None).unwrap_err().to_string();
         assert_eq!(error, "layer `l`: no algorithm accepts it (f/small: 10 is over 3; f/large: 10 is over 9)");
     }

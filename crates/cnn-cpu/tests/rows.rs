@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use cnn_core::choose::Refusal;
-use cnn_core::layers::Conv2d;
+use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
 use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference};
 use cnn_cpu::Cpu;
 use cnn_cpu::ops::conv2d::TABLE;
@@ -85,23 +85,29 @@ fn the_report_says_what_was_taken_and_who_refused() {
 }
 
 prop_compose! {
-    /// A convolution that fits its input, over all of its settings.
+    /// A convolution that fits its input, over all of its settings, in some cases with a ReLU and a pooling behind it.
     fn convolution()(
-        group_in in 1usize..5, group_out in 1usize..8, groups in 1usize..4,
+        // Few channels, or whole blocks of some instruction set's lanes.
+        (group_in, group_out) in prop_oneof![(1usize..5, 1usize..8), (Just(16), 1usize..40), (Just(32), Just(16))],
+        groups in 1usize..4,
         kernel in [1usize..6, 1..6], stride in [1usize..4, 1..4], dilation in [1usize..4, 1..4],
-        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4,
+        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4, pooled: bool,
     ) -> (Network, usize) {
         let conv = Conv2d::new(group_out * groups, kernel).stride(stride).dilation(dilation).padding(padding).groups(groups);
         let span = |a: usize| dilation[a] * (kernel[a] - 1) + 1;
         let extent = |a: usize| (span(a) + room[a]).saturating_sub(padding[a] + padding[a + 2]).max(1);
         let mut net = Network::builder("random", [group_in * groups, extent(0), extent(1)]);
         net.push("conv", conv).unwrap();
+        if pooled && net.push("relu", Activation::Relu).is_ok() {
+            // Refused, and so left out, where there are fewer than two rows or columns.
+            net.push("pool", MaxPool2d::new(2)).ok();
+        }
         (net.finish().unwrap(), batch)
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
     fn every_row_agrees_on_random_convolutions((network, batch) in convolution()) {
         // One for all cases: a new one measures its ceilings first.

@@ -12,6 +12,7 @@
 mod cases;
 mod compare;
 mod random;
+mod shapes;
 
 pub mod conformance;
 pub mod gradient_check;
@@ -19,3 +20,4 @@ pub mod gradient_check;
 pub use cases::{Case, cases, whole_networks};
 pub use compare::{Difference, assert_close, difference};
 pub use random::{spread, uniform};
+pub use shapes::{LayerShape, layer_shapes, sampled_error};

@@ -16,7 +16,7 @@ use crate::gemm::{Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
 use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::memory::Buffer;
-use crate::simd::tile::{FREE_STRIDE_ROWS, Half, Start, Tile, Weight};
+use crate::simd::tile::{FREE_STRIDE_ROWS, Half, LONGEST_SUM, Start, Tile, Weight};
 use crate::simd::walk::RowMajor;
 use crate::simd::{Simd, with_simd};
 use crate::threads::Workers;
@@ -92,7 +92,7 @@ impl LinearKernel {
         if let Some(bias) = bias {
             padded[..out_features].copy_from_slice(bias);
         }
-        let depth = (machine.caches.l2 / 4 / size_of::<f32>() / width).max(64);
+        let depth = (machine.caches.l2 / 4 / size_of::<f32>() / width).clamp(64, LONGEST_SUM);
         LinearKernel { machine: *machine, features, out_features, weights, bias: padded, activation, depth }
     }
 

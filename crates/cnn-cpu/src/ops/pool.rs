@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use cnn_core::window::Plane;
+use cnn_core::window::{Axis, Plane};
 use cnn_core::{Layer, Shape};
 
 use super::{Io, Kernel};
@@ -42,6 +42,16 @@ struct Pool {
 enum Reduce {
     Maximum,
     Mean { count_padding: bool },
+}
+
+impl Pool {
+    /// The commonest pooling, which has a loop of its own.
+    fn is_maximum_of_touching_pairs(&self) -> bool {
+        let touching =
+            |axis: Axis| axis.kernel == 2 && axis.stride == 2 && axis.before == 0 && 2 * axis.output <= axis.input;
+        let dense = self.plane.rows.dilation == 1 && self.plane.columns.dilation == 1;
+        matches!(self.reduce, Reduce::Maximum) && dense && touching(self.plane.rows) && touching(self.plane.columns)
+    }
 }
 
 struct PoolKernel {
@@ -84,6 +94,9 @@ impl<S: Simd> Task<S> for Line<'_> {
     #[inline(always)]
     fn run(mut self, s: S) {
         let Plane { rows, columns } = self.pool.plane;
+        if self.pool.is_maximum_of_touching_pairs() {
+            return self.pairs(s);
+        }
         // The windows whose every tap lies inside: their places need no division.
         let inside = columns.outputs(0).start..columns.outputs(columns.kernel - 1).end;
         let taps_y = rows.taps(self.y);
@@ -95,6 +108,19 @@ impl<S: Simd> Task<S> for Line<'_> {
 }
 
 impl Line<'_> {
+    /// Maxima of 2 x 2 windows side by side.
+    #[inline(always)]
+    fn pairs<S: Simd>(self, s: S) {
+        let row = self.pool.plane.columns.input * S::LANES;
+        let (top, bottom) = self.input[2 * self.y * row..][..2 * row].split_at(row);
+        let pairs = top.chunks_exact(2 * S::LANES).zip(bottom.chunks_exact(2 * S::LANES));
+        for ((top, bottom), output) in pairs.zip(self.output.chunks_exact_mut(S::LANES)) {
+            let top = s.max(s.load(top), s.load(&top[S::LANES..]));
+            let bottom = s.max(s.load(bottom), s.load(&bottom[S::LANES..]));
+            s.store(output, s.max(top, bottom));
+        }
+    }
+
     /// One window over these taps.
     #[inline(always)]
     fn window<S: Simd>(&mut self, s: S, x: usize, (taps_y, taps_x): (&Range<usize>, &Range<usize>)) {

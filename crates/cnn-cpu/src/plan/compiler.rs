@@ -3,30 +3,27 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use cnn_core::backend::{Candidate, Ceilings, CompileOptions, PlanReport, Precision, StepReport};
-use cnn_core::choose::{Choice, Refusal, choose};
-use cnn_core::layers::Conv2d;
+use cnn_core::choose::Refusal;
 use cnn_core::passes::{self, Program};
-use cnn_core::{Error, Layer, Result, Shape, ValueId, Weights};
+use cnn_core::{Error, Layer, Result, ValueId, Weights};
 
 use super::{Slot, SlotId, Step};
 use crate::layout::Layout;
 use crate::machine::Machine;
-use crate::ops::{self, Io, Prepared, conv2d, convert, linear, plain};
-use crate::threads::{Crew, enter};
+use crate::ops::{self, Prepared, convert, linear, plain};
 
 /// The largest number of half precision.
 const LARGEST_HALF: f32 = 65504.0;
 
 /// What was chosen for a step, and who refused.
-struct Chosen {
-    prepared: Prepared,
-    algorithm: String,
-    refused: Vec<Refusal>,
-    considered: Vec<Candidate>,
-    macs: u64,
+pub(super) struct Chosen {
+    pub(super) prepared: Prepared,
+    pub(super) algorithm: String,
+    pub(super) refused: Vec<Refusal>,
+    pub(super) considered: Vec<Candidate>,
+    pub(super) macs: u64,
 }
 
 impl Chosen {
@@ -38,13 +35,13 @@ impl Chosen {
 type WeightAndBias<'a> = (Cow<'a, [f32]>, Option<Cow<'a, [f32]>>);
 
 pub(super) struct Compiler<'a> {
-    program: &'a Program<'a>,
-    weights: &'a Weights,
-    options: &'a CompileOptions,
-    machine: &'a Machine,
-    pool: &'a Arc<rayon::ThreadPool>,
+    pub(super) program: &'a Program<'a>,
+    pub(super) weights: &'a Weights,
+    pub(super) options: &'a CompileOptions,
+    pub(super) machine: &'a Machine,
+    pub(super) pool: &'a Arc<rayon::ThreadPool>,
     /// Measured where a choice needs them.
-    ceilings: &'a (dyn Fn() -> Ceilings + Sync),
+    pub(super) ceilings: &'a (dyn Fn() -> Ceilings + Sync),
     pub(super) slots: Vec<Slot>,
     pub(super) steps: Vec<Step>,
     pub(super) report: PlanReport,
@@ -126,7 +123,7 @@ impl<'a> Compiler<'a> {
     }
 
     /// The layout in which a value's own step left it.
-    fn layout_of(&self, value: ValueId) -> Layout {
+    pub(super) fn layout_of(&self, value: ValueId) -> Layout {
         self.slots[self.homes[value.index()][0].0].layout
     }
 
@@ -205,76 +202,6 @@ impl<'a> Compiler<'a> {
         if same { layout } else { Layout::Planar }
     }
 
-    fn convolution(&self, step: &passes::Step, conv: &Conv2d) -> Result<Chosen> {
-        let network = self.program.network;
-        let (layer, input) = (&network.nodes()[step.node].name, network.input_shapes(step.node)[0]);
-        let misfit = |reason| network.layer_error(step.node, reason);
-        let problem = conv2d::Problem::new(conv, input, self.machine).map_err(misfit)?;
-        let (layout, pool) = (self.layout_of(step.inputs[0]), step.pool.is_some());
-        let problem = conv2d::Problem { layout, pool, tolerance: self.options.tolerance, ..problem };
-        let (weight, bias) = self.parameters(step)?;
-        let parameters = conv2d::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
-        let mut ranked = conv2d::ranked(&problem, self.options.batch, (self.ceilings)());
-        if self.options.timed {
-            self.time(&problem, parameters, &mut ranked);
-        }
-        let name = |row: &dyn conv2d::Algorithm| format!("conv2d/{}", row.name());
-        let mut unfit: Vec<Refusal> = Vec::new();
-        loop {
-            let rows: Vec<_> = ranked.iter().map(|&(row, _)| row).collect();
-            let wish = self.options.algorithm.as_deref();
-            let mut choice = choose("conv2d", &rows, &problem, layer, wish)?;
-            choice.refused.splice(0..0, unfit.iter().cloned());
-            choice.wish_refused |= unfit.iter().any(|r| wish.is_some_and(|w| r.algorithm.ends_with(w)));
-            self.report_refused_wish(layer, &choice)?;
-            match choice.row.prepare(&problem, parameters) {
-                Ok(prepared) => {
-                    for parameter in network.parameters_of(step.node) {
-                        self.weights.release(&parameter.name, 0..parameter.shape.elements());
-                    }
-                    let considered = ranked.iter().filter(|(_, seconds)| seconds.is_finite());
-                    let candidate = |&(row, seconds): &(&dyn conv2d::Algorithm, f64)| Candidate {
-                        algorithm: name(row),
-                        time: Duration::from_secs_f64(seconds),
-                    };
-                    return Ok(Chosen {
-                        prepared,
-                        algorithm: name(choice.row),
-                        refused: choice.refused,
-                        considered: considered.map(candidate).collect(),
-                        macs: choice.row.work(&problem, 1).macs as u64,
-                    });
-                }
-                Err(reason) => {
-                    unfit.push(Refusal { algorithm: name(choice.row), reason });
-                    let refused = choice.row.name();
-                    ranked.retain(|(row, _)| row.name() != refused);
-                }
-            }
-        }
-    }
-
-    /// Puts the clock's times in place of the model's, for the rows that the model does not think hopeless; the others, and
-    /// those that refuse these weights, go last.
-    fn time(
-        &self,
-        problem: &conv2d::Problem,
-        parameters: conv2d::Parameters<'_>,
-        ranked: &mut [(&dyn conv2d::Algorithm, f64)],
-    ) {
-        const HOPELESS: f64 = 4.0;
-        let accepting = ranked.iter().map(|&(_, seconds)| seconds).filter(|seconds| seconds.is_finite());
-        let limit = HOPELESS * accepting.fold(f64::INFINITY, f64::min);
-        for (row, seconds) in ranked.iter_mut().filter(|(_, seconds)| seconds.is_finite()) {
-            *seconds = match row.prepare(problem, parameters) {
-                Ok(prepared) if *seconds <= limit => time(&prepared, problem, self.options.batch, self.pool),
-                _ => f64::MAX,
-            };
-        }
-        ranked.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-        ranked.iter_mut().filter(|(_, s)| *s == f64::MAX).for_each(|(_, seconds)| *seconds = f64::INFINITY);
-    }
-
     /// What a fully connected layer's weights are stored as: what was asked for, where they fit it.
     fn precision(
         &self,
@@ -305,20 +232,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn report_refused_wish<R: ?Sized>(&self, layer: &str, choice: &Choice<'_, R>) -> Result<()> {
-        let Some(refusal) = choice.refused.first().filter(|_| choice.wish_refused) else { return Ok(()) };
-        let reason = format!("layer `{layer}`: {} refuses: {}", refusal.algorithm, refusal.reason);
-        match self.options.strict {
-            true => Err(Error::Backend { backend: "cpu".to_string(), reason }),
-            false => {
-                tracing::warn!("{reason}; another algorithm runs");
-                Ok(())
-            }
-        }
-    }
-
     /// Weight and bias of a convolution or linear layer, with the batch norm folded in where there is one.
-    fn parameters(&self, step: &passes::Step) -> Result<WeightAndBias<'a>> {
+    pub(super) fn parameters(&self, step: &passes::Step) -> Result<WeightAndBias<'a>> {
         let network = self.program.network;
         let mut own = self.weights.of_node(network, step.node)?.into_iter();
         let (weight, bias) = (own.next().unwrap_or_default(), own.next());
@@ -349,27 +264,4 @@ impl<'a> Compiler<'a> {
             value_bytes: step.inputs.iter().chain([&step.output]).map(bytes_of).sum(),
         }
     }
-}
-
-/// The fastest of a few runs of a convolution, in seconds.
-fn time(prepared: &Prepared, problem: &conv2d::Problem, batch: usize, pool: &Arc<rayon::ThreadPool>) -> f64 {
-    const RUNS: usize = 4;
-    let kernel = &prepared.kernel;
-    let divisor = if prepared.pooled { 2 } else { 1 };
-    let [height, width] = problem.plane.output().map(|extent| extent / divisor);
-    let input = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
-    let output = Shape::from([problem.conv.out_channels, height, width]);
-    let x = vec![0.5; batch * prepared.input.elements(&input)];
-    let mut y = vec![0.0; batch * prepared.output.elements(&output)];
-    let mut workspace = vec![0.0; kernel.workspace_length(batch)];
-    let crew = Crew::new(pool.current_num_threads(), kernel.scratch_length());
-    enter(pool, &crew, u64::MAX, |workers| {
-        let runs = (0..RUNS).map(|_| {
-            let start = Instant::now();
-            let io = Io { batch, inputs: &[&x], output: &mut y, workspace: &mut workspace };
-            kernel.run(io, workers);
-            start.elapsed().as_secs_f64()
-        });
-        runs.fold(f64::INFINITY, f64::min)
-    })
 }

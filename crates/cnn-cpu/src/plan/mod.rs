@@ -1,6 +1,7 @@
 //! A compiled network: steps over slots of one planned arena.
 
 mod compiler;
+mod convolution;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -116,6 +116,24 @@ pub fn prefetch(address: *const f32) {
     let _ = address;
 }
 
+/// As [`prefetch`], into the first cache.
+#[inline(always)]
+pub fn prefetch_near(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing, and SSE is part of x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: a prefetch reads nothing.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
+}
+
 /// Calls `$body` with `$simd` bound to the proof of the instruction set `$set`.
 macro_rules! with_simd {
     ($set:expr, $simd:ident => $body:expr) => {

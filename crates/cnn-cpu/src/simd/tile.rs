@@ -9,7 +9,10 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::walk::Walk;
-use super::{Simd, Task, prefetch};
+use super::{Simd, Task, prefetch, prefetch_near};
+
+/// The most steps that one sum should have: longer ones lose accuracy.
+pub const LONGEST_SUM: usize = 512;
 
 /// Rows of the highest tile of any instruction set.
 const MOST_ROWS: usize = 14;
@@ -55,7 +58,7 @@ pub enum Start<'a> {
     Zero,
     /// A value a lane: `[vectors * LANES]`.
     Bias(&'a [f32]),
-    /// What is in `c`.
+    /// Zero, and what is in `c` is added last: sums of parts lose less than one long sum.
     Sum,
 }
 
@@ -128,16 +131,38 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
             for r in 0..R {
                 for v in 0..V {
                     match tile.start {
-                        Start::Zero => {}
+                        Start::Zero | Start::Sum => {}
                         Start::Bias(bias) => sums[r][v] = s.load_from(bias.as_ptr().add(v * S::LANES)),
-                        Start::Sum => sums[r][v] = s.load_from(c[v].as_ptr().add(r * c_stride)),
                     }
                 }
             }
             let (mut w, mut next) = (tile.w.as_ptr(), tile.next);
+            // A tile of few sums would wait for each of them: every other step has a second one, added at the end.
+            let few = R * V <= 4;
+            let mut second = [[s.splat(0.0); V]; R];
             for run in 0..tile.walk.runs() {
                 let x = tile.x.as_ptr().add(tile.walk.begin(run));
-                for k in 0..tile.walk.run::<S>() {
+                let steps = tile.walk.run::<S>();
+                // The rows of the next run lie far away: they are fetched one a step.
+                let ahead = tile.x.as_ptr().wrapping_add(tile.walk.begin((run + 1).min(tile.walk.runs() - 1)));
+                let mut k = 0;
+                while few && k + 1 < steps {
+                    let mut weights = [[s.splat(0.0); V]; 2];
+                    for v in 0..V {
+                        weights[0][v] = W::load(s, w.add(v * S::LANES));
+                        weights[1][v] = W::load(s, w.add((V + v) * S::LANES));
+                    }
+                    w = w.wrapping_add(2 * V * S::LANES);
+                    for r in 0..R {
+                        let x = [s.splat(*x.add(r * stride + k)), s.splat(*x.add(r * stride + k + 1))];
+                        for v in 0..V {
+                            sums[r][v] = s.mul_add(x[0], weights[0][v], sums[r][v]);
+                            second[r][v] = s.mul_add(x[1], weights[1][v], second[r][v]);
+                        }
+                    }
+                    k += 2;
+                }
+                while k < steps {
                     let mut weights = [s.splat(0.0); V];
                     for v in 0..V {
                         weights[v] = W::load(s, w.add(v * S::LANES));
@@ -145,11 +170,27 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
                     w = w.wrapping_add(V * S::LANES);
                     prefetch(next);
                     next = next.wrapping_add(16);
+                    prefetch_near(ahead.wrapping_add(k * stride));
                     for r in 0..R {
                         let x = s.splat(*x.add(r * stride + k));
                         for v in 0..V {
                             sums[r][v] = s.mul_add(x, weights[v], sums[r][v]);
                         }
+                    }
+                    k += 1;
+                }
+            }
+            if few {
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = s.add(sums[r][v], second[r][v]);
+                    }
+                }
+            }
+            if matches!(tile.start, Start::Sum) {
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = s.add(sums[r][v], s.load_from(c[v].as_ptr().add(r * c_stride)));
                     }
                 }
             }

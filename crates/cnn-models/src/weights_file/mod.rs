@@ -85,6 +85,20 @@ mod tests {
     }
 
     #[test]
+    fn what_left_memory_is_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("w.safetensors");
+        write(&path, &some_weights(), DType::F32).unwrap();
+        let weights = map(&path).unwrap();
+        let before = weights.get("a.weight").unwrap().to_f32().into_owned();
+        for elements in [0..4, 1..3, 0..100, 7..9] {
+            weights.release("a.weight", elements);
+        }
+        weights.release("no such tensor", 0..1);
+        assert_eq!(weights.get("a.weight").unwrap().to_f32(), before);
+    }
+
+    #[test]
     fn training_state_is_left_out_unless_asked_for() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("w.safetensors");

@@ -16,7 +16,7 @@ use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::ops::elementwise::apply;
 use crate::ops::{Io, Kernel, Prepared, Work};
-use crate::simd::tile::{FREE_STRIDE_ROWS, Start, Tile};
+use crate::simd::tile::{FREE_STRIDE_ROWS, LONGEST_SUM, Start, Tile};
 use crate::simd::walk::{BlockedWindows, Offsets, PlanarWindows, Walk};
 use crate::simd::{Simd, with_simd};
 use crate::threads::{Block, Workers};
@@ -113,9 +113,7 @@ pub(super) struct DirectKernel {
     offsets: Offsets,
     weights: Panels,
     activation: Option<Activation>,
-    /// Output rows of a piece of work, and panels.
-    band: usize,
-    panel_step: usize,
+    piece: Piece,
     /// Runs of depth between two visits of a tile.
     depth: usize,
 }
@@ -148,14 +146,15 @@ impl DirectKernel {
         let padded = [rows, columns].iter().any(|axis| axis.before + axis.after > 0);
         let planes = problem.group_in().div_ceil(width);
         let weights = Panels::pack(problem, input, parameters);
-        let (band, panel_step) = pieces(&rows, &columns, weights.panels() / problem.conv.groups, problem);
+        let piece = pieces(&rows, &columns, &weights, problem);
         let row = if padded { columns.before + columns.input + columns.after } else { columns.input };
-        let plane = row * width * if padded { band_input(&rows, band) } else { rows.input };
+        let plane = row * width * if padded { band_input(&rows, piece.rows) } else { rows.input };
         let channels = width.min(problem.group_in());
         let source = Source { planes, width, channels, row, plane, copied: padded };
         let offsets = offsets(problem.group_in(), (&rows, &columns), source);
         // A slice of a panel stays in a quarter of the second cache.
-        let depth = (problem.machine.caches.l2 / 4 / size_of::<f32>() / (2 * lanes) / width).max(16);
+        let steps = (problem.machine.caches.l2 / 4 / size_of::<f32>() / (2 * lanes)).clamp(64, LONGEST_SUM);
+        let depth = (steps / channels).max(1);
         DirectKernel {
             machine: problem.machine,
             rows,
@@ -165,8 +164,7 @@ impl DirectKernel {
             offsets,
             weights,
             activation: parameters.activation,
-            band,
-            panel_step,
+            piece,
             depth,
         }
     }
@@ -177,21 +175,34 @@ fn band_input(rows: &Axis, band: usize) -> usize {
     (band - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1
 }
 
-/// Output rows and panels of a piece of work: bands of rows, of which the input stays in half the second cache; where those
-/// are too few pieces to share out, fewer panels.
-fn pieces(rows: &Axis, columns: &Axis, panels: usize, problem: &Problem) -> (usize, usize) {
+/// What one piece of work makes.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    panels: usize,
+    rows: usize,
+    pixels: usize,
+}
+
+/// Bands of rows, of which the input stays in half the second cache; where those are too few pieces to share out, fewer
+/// panels. A single row without padding is cut into pixels instead, where its input is larger than the weights.
+fn pieces(rows: &Axis, columns: &Axis, weights: &Panels, problem: &Problem) -> Piece {
     const MOST: f64 = 16.0;
     /// Multiply-adds that are worth a piece.
     const WORTH: f64 = 1e6;
     let wanted = (problem.macs(1) / WORTH).clamp(1.0, MOST) as usize;
+    let panels = weights.panels() / problem.conv.groups;
     let row = (columns.before + columns.input + columns.after) * problem.group_in() * size_of::<f32>();
+    if rows.input == 1 && columns.before + columns.after == 0 && row > weights.bytes() {
+        let tile = problem.machine.instructions().tile_rows();
+        return Piece { panels, rows: 1, pixels: columns.output.div_ceil(wanted).next_multiple_of(tile) };
+    }
     let fits = |band: usize| band_input(rows, band) * row <= problem.machine.caches.l2 / 2;
     let mut band = rows.output.div_ceil(wanted);
     while band > 1 && !fits(band) {
         band = band.div_ceil(2);
     }
     let bands = rows.output.div_ceil(band);
-    (band, panels.div_ceil(wanted.div_ceil(bands)).max(1))
+    Piece { panels: panels.div_ceil(wanted.div_ceil(bands)).max(1), rows: band, pixels: columns.output }
 }
 
 /// The offset of every run of depth from a pixel's first tap: taps, then blocks.
@@ -230,7 +241,7 @@ impl DirectKernel {
         let extents = [io.batch * self.groups * group_blocks, self.rows.output, line];
         let input = io.inputs[0];
         // Blocks of a piece never cross a group, as pieces are cut group by group.
-        let steps = [self.panel_step * 2, self.band, line];
+        let steps = [self.piece.panels * 2, self.piece.rows, self.piece.pixels * S::LANES];
         workers.for_each_block_of(io.output, extents, (group_blocks, steps), |mut block| {
             let matrix = block.planes().start / group_blocks;
             let input = &input[matrix * group_input..][..group_input];
@@ -242,8 +253,9 @@ impl DirectKernel {
                     self.multiply(s, band, first, &mut block);
                 }),
                 false => {
-                    let skipped = block.rows().start * self.rows.stride * self.source.row * self.source.width;
-                    self.multiply(s, &input[skipped..], first, &mut block);
+                    let row = block.rows().start * self.rows.stride * self.source.row;
+                    let pixel = block.columns().start / S::LANES * self.columns.stride;
+                    self.multiply(s, &input[(row + pixel) * self.source.width..], first, &mut block);
                 }
             }
         });
@@ -338,7 +350,7 @@ impl DirectKernel {
         let start = if first { Start::Bias(panel.bias) } else { Start::Sum };
         let relu = last && self.activation == Some(Activation::Relu);
         let highest = highest_tile(self.columns.stride, S::TILE_ROWS);
-        let (mut at, mut left) = (0, self.columns.output);
+        let (mut at, mut left) = (0, lines[0].len() / S::LANES);
         while left > 0 {
             let rows = even_rows(left, highest);
             let x = &input[at * walk.row_stride::<S>()..];

@@ -3,6 +3,7 @@
 pub mod backward;
 mod depthwise;
 mod direct;
+mod fft;
 mod flattened;
 mod im2col;
 mod linear;
@@ -19,6 +20,7 @@ use cnn_core::{Misfit, Shape};
 
 pub use depthwise::Depthwise;
 pub use direct::Direct;
+pub use fft::FourierTransform;
 pub use flattened::Flattened;
 pub use im2col::{Im2col, Patches};
 pub use linear::Linear;
@@ -31,9 +33,20 @@ use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::threads::Workers;
 
-/// The algorithms, the most wanted first.
-pub const TABLE: &[&dyn Algorithm] =
-    &[&Linear, &Pointwise, &Depthwise, &Flattened, &Winograd(6), &Winograd(4), &Winograd(2), &Direct, &Im2col, &Plain];
+/// The algorithms; of two that should take as long, the first is taken.
+pub const TABLE: &[&dyn Algorithm] = &[
+    &Linear,
+    &Pointwise,
+    &Depthwise,
+    &Flattened,
+    &Winograd::F6,
+    &Winograd::F4,
+    &Winograd::F2,
+    &Direct,
+    &FourierTransform,
+    &Im2col,
+    &Plain,
+];
 
 /// One way to convolve.
 pub trait Algorithm: Row<Problem> + Sync {

@@ -88,13 +88,7 @@ impl<S: Simd, const P: usize, const N: usize, const M: usize> Task<S> for Forwar
     #[inline(always)]
     fn run(self, s: S) {
         let pixels = Grid::<S, N, N>::new(s, self.tile, [N * S::LANES, S::LANES]);
-        let mut tile = [[s.splat(0.0); N]; N];
-        for (i, row) in tile.iter_mut().enumerate() {
-            for (j, pixel) in row.iter_mut().enumerate() {
-                *pixel = pixels.load(i, j);
-            }
-        }
-        self.kernel.transform.input(s, &tile, &mut self.out.0.vectors(s, self.out.1));
+        self.kernel.transform.input(s, &pixels, &mut self.out.0.vectors(s, self.out.1));
     }
 }
 

@@ -30,16 +30,23 @@ use crate::threads::Workers;
 use transform::{POINTS_2, POINTS_4, POINTS_6, Transform};
 use weights::TransformedWeights;
 
-/// The rows of the table, by the outputs of a tile: 2, 4 or 6 an axis.
-#[derive(Debug)]
-pub struct Winograd(pub usize);
+/// The rows of the table, by the outputs of a tile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winograd {
+    /// 2 x 2 outputs from 4 x 4 products: 2.25 times fewer than there are in the sums.
+    F2,
+    /// 4 x 4 from 6 x 6: 4 times fewer.
+    F4,
+    /// 6 x 6 from 8 x 8: 5.06 times fewer.
+    F6,
+}
 
 impl Row<Problem> for Winograd {
     fn name(&self) -> &'static str {
-        match self.0 {
-            2 => "winograd_f2",
-            4 => "winograd_f4",
-            _ => "winograd_f6",
+        match self {
+            Winograd::F2 => "winograd_f2",
+            Winograd::F4 => "winograd_f4",
+            Winograd::F6 => "winograd_f6",
         }
     }
 
@@ -63,14 +70,19 @@ impl Row<Problem> for Winograd {
 impl Algorithm for Winograd {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let (_, ends) = problem.blocked_bytes(batch);
+        let m = match self {
+            Winograd::F2 => 2,
+            Winograd::F4 => 4,
+            Winograd::F6 => 6,
+        };
         let lanes = problem.machine.instructions().lanes();
         let full = |channels: usize| channels.next_multiple_of(lanes) as f64;
         let (inputs, outputs) = (full(problem.in_channels), full(problem.conv.out_channels));
-        let tiles = problem.plane.output().map(|extent| extent.div_ceil(self.0)).iter().product::<usize>() * batch;
-        let frequencies = ((self.0 + 2) * (self.0 + 2)) as f64;
+        let tiles = problem.plane.output().map(|extent| extent.div_ceil(m)).iter().product::<usize>() * batch;
+        let frequencies = ((m + 2) * (m + 2)) as f64;
         let rows = even_rows(tiles, problem.machine.instructions().tile_rows());
         // A transform of 8 x 8 does not stay in the registers.
-        let passes = if self.0 == 6 { 4.0 } else { 2.0 };
+        let passes = if m == 6 { 4.0 } else { 2.0 };
         Work {
             macs: frequencies * tiles as f64 * inputs * outputs / tile_efficiency(rows),
             weight_bytes: 4.0 * frequencies * inputs * outputs,
@@ -80,10 +92,10 @@ impl Algorithm for Winograd {
 
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         let blocked = problem.machine.blocked();
-        let kernel: Box<dyn Kernel> = match self.0 {
-            2 => Box::new(WinogradKernel::<1, 4, 2>::new(POINTS_2, problem, parameters)?),
-            4 => Box::new(WinogradKernel::<2, 6, 4>::new(POINTS_4, problem, parameters)?),
-            _ => Box::new(WinogradKernel::<3, 8, 6>::new(POINTS_6, problem, parameters)?),
+        let kernel: Box<dyn Kernel> = match self {
+            Winograd::F2 => Box::new(WinogradKernel::<1, 4, 2>::new(POINTS_2, problem, parameters)?),
+            Winograd::F4 => Box::new(WinogradKernel::<2, 6, 4>::new(POINTS_4, problem, parameters)?),
+            Winograd::F6 => Box::new(WinogradKernel::<3, 8, 6>::new(POINTS_6, problem, parameters)?),
         };
         Ok(Prepared { kernel, input: blocked, output: blocked, pooled: problem.pool })
     }

@@ -8,6 +8,7 @@ use std::ops::Range;
 use cnn_core::layers::Activation;
 
 use super::WinogradKernel;
+use super::transform::Pixels;
 use crate::simd::grid::Grid;
 use crate::simd::{Simd, Task};
 use crate::threads::Block;
@@ -46,26 +47,35 @@ impl<S: Simd, const P: usize, const N: usize, const M: usize> Task<S> for Forwar
             let (top, left) = ((tile_y * M).wrapping_sub(rows.before), (tile_x * M).wrapping_sub(columns.before));
             let inside = top.checked_add(N).is_some_and(|end| end <= rows.input)
                 && left.checked_add(N).is_some_and(|end| end <= columns.input);
-            let mut tile = [[s.splat(0.0); N]; N];
+            let mut out = out.vectors(s, first + at * S::LANES);
             if inside {
                 let pixels = &plane[(top * columns.input + left) * S::LANES..];
-                let pixels = Grid::<S, N, N>::new(s, pixels, [columns.input * S::LANES, S::LANES]);
-                for i in 0..N {
-                    for j in 0..N {
-                        tile[i][j] = pixels.load(i, j);
-                    }
-                }
+                let strides = [columns.input * S::LANES, S::LANES];
+                transform.input(s, &Grid::<S, N, N>::new(s, pixels, strides), &mut out);
             } else {
-                for i in 0..N {
-                    for j in 0..N {
-                        let (y, x) = (top.wrapping_add(i), left.wrapping_add(j));
-                        if y < rows.input && x < columns.input {
-                            tile[i][j] = s.load(&plane[(y * columns.input + x) * S::LANES..]);
-                        }
-                    }
-                }
+                transform.input(s, &Edge { s, plane, extents: [rows.input, columns.input], top, left }, &mut out);
             }
-            transform.input(s, &tile, &mut out.vectors(s, first + at * S::LANES));
+        }
+    }
+}
+
+/// A tile that reaches over the edge of the image, where zeros are.
+struct Edge<'a, S> {
+    s: S,
+    plane: &'a [f32],
+    /// Rows and columns of the image.
+    extents: [usize; 2],
+    top: usize,
+    left: usize,
+}
+
+impl<S: Simd> Pixels<S> for Edge<'_, S> {
+    #[inline(always)]
+    fn pixel(&self, row: usize, column: usize) -> S::Vector {
+        let (y, x) = (self.top.wrapping_add(row), self.left.wrapping_add(column));
+        match y < self.extents[0] && x < self.extents[1] {
+            true => self.s.load(&self.plane[(y * self.extents[1] + x) * S::LANES..]),
+            false => self.s.splat(0.0),
         }
     }
 }

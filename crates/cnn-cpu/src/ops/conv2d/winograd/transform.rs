@@ -19,6 +19,19 @@ pub(super) const POINTS_4: [f64; 2] = [std::f64::consts::FRAC_1_SQRT_2, std::f64
 /// The points of F(6 x 6).
 pub(super) const POINTS_6: [f64; 3] = [1.0, 2.0, 0.5];
 
+/// Where a tile's pixels come from.
+pub(super) trait Pixels<S: Simd> {
+    /// A pixel of a block of channels. To be inlined.
+    fn pixel(&self, row: usize, column: usize) -> S::Vector;
+}
+
+impl<S: Simd, const ROWS: usize, const COLUMNS: usize> Pixels<S> for Grid<'_, S, ROWS, COLUMNS> {
+    #[inline(always)]
+    fn pixel(&self, row: usize, column: usize) -> S::Vector {
+        self.load(row, column)
+    }
+}
+
 /// The transforms for `P` pairs of points: `N = 2 P + 2` inputs, `M = 2 P` outputs an axis.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Transform<const P: usize, const N: usize, const M: usize> {
@@ -97,12 +110,12 @@ impl<const P: usize, const N: usize, const M: usize> Transform<P, N, M> {
 
     /// Transforms a tile of `N` x `N` pixels.
     #[inline(always)]
-    pub(super) fn input<S: Simd>(&self, s: S, tile: &[[S::Vector; N]; N], out: &mut GridMut<'_, S, N, N>) {
+    pub(super) fn input<S: Simd>(&self, s: S, tile: &impl Pixels<S>, out: &mut GridMut<'_, S, N, N>) {
         let mut half = [[s.splat(0.0); N]; N];
         for j in 0..N {
             let mut column = [s.splat(0.0); N];
             for i in 0..N {
-                column[i] = tile[i][j];
+                column[i] = tile.pixel(i, j);
             }
             let column = self.input_axis(s, &column);
             for i in 0..N {
@@ -183,7 +196,9 @@ mod tests {
         let transform = Transform::<P, N, M>::new(points);
         let filter: Vec<f32> = (0..9).map(|i| value(i + 3)).collect();
         let u = transform.filter(&filter);
-        let tile: [[[f32; 4]; N]; N] = from_fn(|i| from_fn(|j| [value(i * N + j); 4]));
+        // One pixel in every lane.
+        let tile: Vec<f32> = (0..N * N * 4).map(|i| value(i / 4)).collect();
+        let tile = Grid::<Portable, N, N>::new(Portable, &tile, [N * 4, 4]);
         let mut product = vec![0.0; N * N * 4];
         let mut block = Block::whole(&mut product, [N * N, 1, 4]);
         transform.input(Portable, &tile, &mut block.vectors(Portable, 0));
