@@ -1,4 +1,4 @@
-//! The matrix product under every convolution and linear layer: `C = A B`, with bias and activation as it is written.
+//! The packed matrix product under `im2col` and under training: `C = A B`, with bias and activation as it is written.
 //!
 //! The loop nest is that of Goto and van de Geijn (2008). From the outside in: blocks of columns (one piece of work
 //! each), blocks of depth (`blocking.depth`, so that a panel of B stays in the first cache), blocks of rows

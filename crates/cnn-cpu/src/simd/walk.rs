@@ -6,7 +6,11 @@ use super::Simd;
 
 /// Where the operand of each row and step lies, from the first row's first element on. Steps come in runs of elements
 /// side by side.
-pub trait Walk: Copy {
+///
+/// # Safety
+/// The three lengths must always be the same, and [`begin`](Self::begin) must return at most
+/// [`furthest`](Self::furthest) for every run: the tile checks the furthest element alone.
+pub unsafe trait Walk: Copy {
     /// Distance between rows.
     fn row_stride<S: Simd>(self) -> usize;
     /// Number of runs.
@@ -31,7 +35,8 @@ pub struct RowMajor {
     pub stride: usize,
 }
 
-impl Walk for RowMajor {
+// SAFETY: there is one run, which begins at 0.
+unsafe impl Walk for RowMajor {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
         self.stride
@@ -62,7 +67,8 @@ pub struct Panel {
     pub width: usize,
 }
 
-impl Walk for Panel {
+// SAFETY: the last run begins at the furthest place.
+unsafe impl Walk for Panel {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
         1
@@ -126,7 +132,8 @@ pub struct PlanarWindows<'a, const STRIDE: usize> {
     pub stride: usize,
 }
 
-impl<const STRIDE: usize> Walk for PlanarWindows<'_, STRIDE> {
+// SAFETY: `Offsets` keeps the largest of its offsets, which do not change.
+unsafe impl<const STRIDE: usize> Walk for PlanarWindows<'_, STRIDE> {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
         if STRIDE > 0 { STRIDE } else { self.stride }
@@ -161,7 +168,8 @@ pub struct BlockedWindows<'a, const STRIDE: usize> {
     pub channels: usize,
 }
 
-impl<const STRIDE: usize> Walk for BlockedWindows<'_, STRIDE> {
+// SAFETY: as for `PlanarWindows`.
+unsafe impl<const STRIDE: usize> Walk for BlockedWindows<'_, STRIDE> {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
         if STRIDE > 0 { STRIDE * S::LANES } else { self.stride * S::LANES }
@@ -193,7 +201,8 @@ pub struct BlockedPixels {
     pub plane: usize,
 }
 
-impl Walk for BlockedPixels {
+// SAFETY: the last run begins at the furthest place.
+unsafe impl Walk for BlockedPixels {
     #[inline(always)]
     fn row_stride<S: Simd>(self) -> usize {
         S::LANES

@@ -50,7 +50,7 @@ impl Crew {
     }
 }
 
-/// Work below this many floating-point operations runs in the calling thread: waking a pool costs about ten
+/// Work below this many floating-point operations runs in the calling thread: waking a pool costs some ten
 /// microseconds, in which one core does as much.
 const WORTH_A_POOL: u64 = 4_000_000;
 
