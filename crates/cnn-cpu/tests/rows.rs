@@ -3,11 +3,13 @@
 
 use std::sync::LazyLock;
 
-use cnn_core::choose::Refusal;
+use cnn_core::choose::{Refusal, Row};
 use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
-use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference};
+use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference, Shape};
 use cnn_cpu::Cpu;
-use cnn_cpu::ops::conv2d::TABLE;
+use cnn_cpu::machine::Machine;
+use cnn_cpu::ops::conv2d::{FourierTransform, Problem, TABLE};
+use cnn_cpu::simd::Instructions;
 use cnn_testkit::conformance::{random_input, random_weights};
 use cnn_testkit::{Case, cases, difference};
 use proptest::prelude::*;
@@ -82,6 +84,18 @@ fn the_report_says_what_was_taken_and_who_refused() {
     assert_eq!(algorithm, "conv2d/plain");
     assert!(refused.contains(&few), "{refused:?}");
     assert!(refused.iter().any(|r| r.starts_with("conv2d/direct: 4 groups do not fill blocks of ")), "{refused:?}");
+}
+
+#[test]
+fn transformed_weights_that_fill_the_memory_are_refused() {
+    let machine = Machine::new(Instructions::detect());
+    let refusal = |channels: usize| {
+        let conv = Conv2d::new(channels, 5).padding(2);
+        let problem = Problem::new(&conv, &Shape::from([channels, 40, 40]), &machine).unwrap();
+        FourierTransform.accepts(&problem)
+    };
+    assert_eq!(refusal(64), Ok(()));
+    assert_eq!(refusal(4096), Err("its weights would take 36 GiB".to_string()));
 }
 
 prop_compose! {

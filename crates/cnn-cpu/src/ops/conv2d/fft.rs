@@ -30,6 +30,12 @@ pub struct FourierTransform;
 /// The largest window.
 const MOST_TAPS: usize = 64;
 
+/// Bytes in a GiB.
+const GIB: f64 = (1 << 30) as f64;
+
+/// The most bytes of transformed weights: a filter takes as many values as a tile, however small the window.
+const MOST_BYTES: f64 = 2.0 * GIB;
+
 /// Relative error of single-precision transforms of the tiles below, measured with room to spare.
 const ERROR: f32 = 3e-6;
 
@@ -49,9 +55,13 @@ impl Row<Problem> for FourierTransform {
             _ => {}
         }
         match (problem.conv.groups, problem.tolerance >= ERROR) {
-            (1, true) => Ok(()),
-            (1, false) => Err(format!("an error of {ERROR:.0e} is not tolerated")),
-            (groups, _) => Err(format!("{groups} groups")),
+            (1, true) => {}
+            (1, false) => return Err(format!("an error of {ERROR:.0e} is not tolerated")),
+            (groups, _) => return Err(format!("{groups} groups")),
+        }
+        match self.work(problem, 1).weight_bytes {
+            bytes if bytes > MOST_BYTES => Err(format!("its weights would take {:.0} GiB", bytes / GIB)),
+            _ => Ok(()),
         }
     }
 }
@@ -74,12 +84,12 @@ impl Tiling {
         Tiling { size, step, count }
     }
 
-    /// The size that costs least.
+    /// The size that costs least, where a byte of weights takes as long as four multiply-adds.
     fn best(problem: &Problem) -> Self {
         let taps = problem.plane.rows.kernel.max(problem.plane.columns.kernel);
         let sizes = [8, 16, 32, 64, 128].into_iter().filter(|&size| size > taps);
         let tilings = sizes.map(|size| Tiling::new(size, problem.plane));
-        let cost = |tiling: &Tiling| tiling.macs(problem, 1);
+        let cost = |tiling: &Tiling| tiling.macs(problem, 1).max(4.0 * tiling.weight_bytes(problem));
         tilings.min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("the largest is larger than any window that is taken")
     }
 
@@ -90,6 +100,11 @@ impl Tiling {
 
     fn tiles(&self) -> usize {
         self.count[0] * self.count[1]
+    }
+
+    /// Bytes of the transformed filters: four real numbers for each of their complex ones.
+    fn weight_bytes(&self, problem: &Problem) -> f64 {
+        16.0 * self.frequencies() as f64 * problem.in_channels as f64 * problem.conv.out_channels as f64
     }
 
     /// Multiply-adds of a batch; a transform's count more, as they do not run on whole vectors of channels.
@@ -110,7 +125,7 @@ impl Algorithm for FourierTransform {
         let (_, ends) = problem.blocked_bytes(batch);
         Work {
             macs: tiling.macs(problem, batch),
-            weight_bytes: 16.0 * frequencies * inputs * outputs,
+            weight_bytes: tiling.weight_bytes(problem),
             moved_bytes: 4.0 * 8.0 * frequencies * tiles * (inputs + outputs) + ends,
         }
     }
