@@ -76,7 +76,7 @@ impl Backend for Cpu {
     }
 
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
-        let ceilings = || self.measured();
+        let ceilings = || self.machine.one_core(&self.pool);
         let machine = (&self.pool, &self.machine);
         // Packing weights uses the pool's threads.
         Ok(Arc::new(self.pool.install(|| compile(network, weights, options, machine, &ceilings))?))

@@ -1,5 +1,6 @@
 //! What kernels are prepared for, and how fast a machine computes and reads: what the choice between algorithms rests on.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cnn_core::backend::Ceilings;
@@ -39,10 +40,28 @@ impl Machine {
         Layout::Blocked { lanes: self.instructions().lanes() }
     }
 
+    /// What one core computes and reads, measured once a process: algorithms are chosen by it, so that the choice, and with
+    /// it every bit of a result, is the same for any number of threads.
+    pub fn one_core(&self, pool: &Arc<rayon::ThreadPool>) -> Ceilings {
+        static MEASURED: Mutex<Vec<(&str, Ceilings)>> = Mutex::new(Vec::new());
+        let mut measured = MEASURED.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = self.instructions().name();
+        if let Some(&(_, ceilings)) = measured.iter().find(|(known, _)| *known == name) {
+            return ceilings;
+        }
+        let ceilings = self.measure_threads(pool, 1, 0);
+        measured.push((name, ceilings));
+        ceilings
+    }
+
     /// The most that all threads of a pool compute and read. Takes some hundredths of a second.
-    pub fn measure(&self, pool: &std::sync::Arc<rayon::ThreadPool>) -> Ceilings {
-        let threads = pool.current_num_threads();
-        enter(pool, &Crew::new(threads, 0), u64::MAX, |workers| Ceilings {
+    pub fn measure(&self, pool: &Arc<rayon::ThreadPool>) -> Ceilings {
+        self.measure_threads(pool, pool.current_num_threads(), u64::MAX)
+    }
+
+    /// On the pool where `flops` are worth it, else in the calling thread.
+    fn measure_threads(&self, pool: &Arc<rayon::ThreadPool>, threads: usize, flops: u64) -> Ceilings {
+        enter(pool, &Crew::new(threads, 0), flops, |workers| Ceilings {
             macs_per_second: with_simd!(self.instructions(), s => measure_macs(s, threads, workers)),
             bytes_per_second: measure_bytes(threads, workers),
         })
@@ -105,8 +124,6 @@ fn measure_bytes(threads: usize, workers: Workers<'_>) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[test]
