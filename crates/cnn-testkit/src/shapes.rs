@@ -93,6 +93,8 @@ pub fn layer_shapes() -> Vec<LayerShape> {
     add("large window", Conv2d::new(64, 11).stride(4).padding(2), square(3, 224));
     add("large window", Conv2d::new(32, 11).padding(5), square(32, 56));
     add("large window", Conv2d::new(24, 21).padding(10), square(16, 64));
+    add("few outputs", same(3), square(64, 128));
+    add("few outputs", Conv2d::new(1, 5).padding(2), square(32, 96));
     for (c, o, [h, w]) in [(1, 1, [1, 1]), (3, 17, [13, 3]), (13, 3, [17, 1]), (17, 13, [3, 17]), (17, 33, [13, 13])] {
         add("ragged", same(o), [c, h, w]);
         add("ragged", pointwise(o), [c, h, w]);

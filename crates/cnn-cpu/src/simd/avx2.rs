@@ -90,4 +90,26 @@ impl Simd for Avx2 {
         // SAFETY: as above.
         unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
     }
+
+    #[inline(always)]
+    fn max_of_pairs(self, a: __m256, b: __m256) -> __m256 {
+        // The shuffles work in halves of the vectors, so the pairs come out as a, b, a, b.
+        // SAFETY: as above.
+        let (even, odd) =
+            unsafe { (_mm256_shuffle_ps::<0b10_00_10_00>(a, b), _mm256_shuffle_ps::<0b11_01_11_01>(a, b)) };
+        let larger = self.max(even, odd);
+        // SAFETY: as above.
+        unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(larger))) }
+    }
+
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32], vector: __m256) {
+        assert!(to.len() <= Self::LANES);
+        // SAFETY: as above; the mask is set for each of the slice's floats.
+        unsafe {
+            let places = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(to.len() as i32), places);
+            _mm256_maskstore_ps(to.as_mut_ptr(), mask, vector);
+        }
+    }
 }

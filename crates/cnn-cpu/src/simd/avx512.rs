@@ -91,4 +91,22 @@ impl Simd for Avx512 {
         // SAFETY: as above.
         unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
     }
+
+    #[inline(always)]
+    fn max_of_pairs(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        let (even, odd) = unsafe {
+            let places = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+            let next = _mm512_add_epi32(places, _mm512_set1_epi32(1));
+            (_mm512_permutex2var_ps(a, places, b), _mm512_permutex2var_ps(a, next, b))
+        };
+        self.max(even, odd)
+    }
+
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32], vector: __m512) {
+        assert!(to.len() <= Self::LANES);
+        // SAFETY: as above; the mask has a bit for each of the slice's floats.
+        unsafe { _mm512_mask_storeu_ps(to.as_mut_ptr(), ((1u32 << to.len()) - 1) as __mmask16, vector) }
+    }
 }

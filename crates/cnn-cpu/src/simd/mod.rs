@@ -80,6 +80,11 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
     fn max(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `max(a, 0)`; NaN stays NaN.
     fn relu(self, a: Self::Vector) -> Self::Vector;
+    /// The larger of each two neighbours, those of `a` before those of `b`; NaN where either is.
+    fn max_of_pairs(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+
+    /// Writes as many floats as the slice has. Panics where those are more than `LANES`.
+    fn store_some(self, to: &mut [f32], vector: Self::Vector);
 
     /// Reads the first `LANES` floats of a slice. Panics where it is shorter.
     #[inline(always)]
@@ -237,6 +242,14 @@ mod tests {
         expect(run(&|a, b| s.mul_add(a, b, s.splat(3.0))), &|a, b| a * b + 3.0);
         expect(run(&|a, b| s.max(a, b)), &|a, b| a.max(b));
         expect(run(&|a, _| s.relu(a)), &|a, _| a.max(0.0));
+        let pairs: Vec<f32> = a.chunks(2).chain(b.chunks(2)).map(|pair| pair[0].max(pair[1])).collect();
+        assert_eq!(run(&|a, b| s.max_of_pairs(a, b)), pairs);
+        for count in 0..=S::LANES {
+            let mut out = vec![7.0; S::LANES + 1];
+            s.store_some(&mut out[..count], s.load(&a));
+            assert_eq!(out[..count], a[..count]);
+            assert!(out[count..].iter().all(|&v| v == 7.0));
+        }
         for (x, y) in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
             assert!(run(&|_, _| s.max(s.splat(x), s.splat(y))).iter().all(|v| v.is_nan()));
         }

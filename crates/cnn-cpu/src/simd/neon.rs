@@ -88,4 +88,18 @@ impl Simd for Neon {
         // SAFETY: as above.
         unsafe { vmaxq_f32(a, vdupq_n_f32(0.0)) }
     }
+
+    #[inline(always)]
+    fn max_of_pairs(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vpmaxq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32], vector: float32x4_t) {
+        let mut lanes = [0.0; 4];
+        // SAFETY: as above; there is room for a vector.
+        unsafe { vst1q_f32(lanes.as_mut_ptr(), vector) };
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
 }

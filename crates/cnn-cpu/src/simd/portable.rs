@@ -78,6 +78,16 @@ impl Simd for Portable {
     fn relu(self, a: Vector) -> Vector {
         from_fn(|i| if a[i] < 0.0 { 0.0 } else { a[i] })
     }
+
+    #[inline(always)]
+    fn max_of_pairs(self, a: Vector, b: Vector) -> Vector {
+        self.max([a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]])
+    }
+
+    #[inline(always)]
+    fn store_some(self, to: &mut [f32], vector: Vector) {
+        to.copy_from_slice(&vector[..to.len()]);
+    }
 }
 
 /// A finite half float: its exponent and fraction in the place of an `f32`'s, then scaled by the difference of the two

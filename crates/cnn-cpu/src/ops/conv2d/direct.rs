@@ -10,6 +10,7 @@ use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::window::Axis;
 
+use super::band::{self, Band};
 use super::panels::{Panel, Panels};
 use super::{Algorithm, Parameters, Problem, even_rows, tile_efficiency};
 use crate::layout::Layout;
@@ -62,7 +63,7 @@ pub(super) fn work(problem: &Problem, line: usize, batch: usize) -> Work {
     let one_block = problem.group_in() <= lanes;
     let waste = full(problem.group_out()) * if one_block { 1.0 } else { full(problem.group_in()) };
     let highest = highest_tile(problem.plane.columns.stride, problem.machine.instructions().tile_rows());
-    let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest));
+    let macs = waste * problem.macs(batch) / tile_efficiency(even_rows(line, highest), 2);
     Work { macs, weight_bytes, moved_bytes }
 }
 
@@ -87,19 +88,12 @@ fn reads_planar(problem: &Problem) -> bool {
     few && problem.layout == Layout::Planar
 }
 
-/// Input rows of all channels that one piece of work reads, and how they lie.
+/// Where the input of one piece of work lies.
 #[derive(Debug, Clone, Copy)]
 struct Source {
-    /// Planes of a group: channels, or blocks of them.
-    planes: usize,
-    /// Floats of a pixel: 1, or the lanes of a block.
-    width: usize,
-    /// Channels of a pixel that are used: fewer than the width where one block holds all and is not full.
+    band: Band,
+    /// Channels of a pixel that are used: fewer than its width where one block holds all and is not full.
     channels: usize,
-    /// Pixels from row to row.
-    row: usize,
-    /// Floats from plane to plane.
-    plane: usize,
     /// Whether rows are copied, to pad them.
     copied: bool,
 }
@@ -148,10 +142,10 @@ impl DirectKernel {
         let weights = Panels::pack(problem, input, parameters);
         let piece = pieces(&rows, &columns, &weights, problem);
         let row = if padded { columns.before + columns.input + columns.after } else { columns.input };
-        let plane = row * width * if padded { band_input(&rows, piece.rows) } else { rows.input };
+        let plane = row * width * if padded { band::input_rows(&rows, piece.rows) } else { rows.input };
         let channels = width.min(problem.group_in());
-        let source = Source { planes, width, channels, row, plane, copied: padded };
-        let offsets = offsets(problem.group_in(), (&rows, &columns), source);
+        let source = Source { band: Band { planes, width, row, plane }, channels, copied: padded };
+        let offsets = Offsets::new(source.band.taps(problem.group_in(), (&rows, &columns)));
         // A slice of a panel stays in a quarter of the second cache.
         let steps = (problem.machine.caches.l2 / 4 / size_of::<f32>() / (2 * lanes)).clamp(64, LONGEST_SUM);
         let depth = (steps / channels).max(1);
@@ -168,11 +162,6 @@ impl DirectKernel {
             depth,
         }
     }
-}
-
-/// Input rows under a band of output rows.
-fn band_input(rows: &Axis, band: usize) -> usize {
-    (band - 1) * rows.stride + (rows.kernel - 1) * rows.dilation + 1
 }
 
 /// What one piece of work makes.
@@ -196,27 +185,13 @@ fn pieces(rows: &Axis, columns: &Axis, weights: &Panels, problem: &Problem) -> P
         let tile = problem.machine.instructions().tile_rows();
         return Piece { panels, rows: 1, pixels: columns.output.div_ceil(wanted).next_multiple_of(tile) };
     }
-    let fits = |band: usize| band_input(rows, band) * row <= problem.machine.caches.l2 / 2;
+    let fits = |band: usize| band::input_rows(rows, band) * row <= problem.machine.caches.l2 / 2;
     let mut band = rows.output.div_ceil(wanted);
     while band > 1 && !fits(band) {
         band = band.div_ceil(2);
     }
     let bands = rows.output.div_ceil(band);
     Piece { panels: panels.div_ceil(wanted.div_ceil(bands)).max(1), rows: band, pixels: columns.output }
-}
-
-/// The offset of every run of depth from a pixel's first tap: taps, then blocks.
-fn offsets(channels: usize, (rows, columns): (&Axis, &Axis), source: Source) -> Offsets {
-    let mut offsets = Vec::with_capacity(channels * rows.kernel * columns.kernel);
-    for first in (0..channels).step_by(source.width) {
-        for ky in 0..rows.kernel {
-            for kx in 0..columns.kernel {
-                let pixel = ky * rows.dilation * source.row + kx * columns.dilation;
-                offsets.push((first / source.width * source.plane + pixel * source.width) as u32);
-            }
-        }
-    }
-    Offsets::new(offsets)
 }
 
 impl Kernel for DirectKernel {
@@ -229,7 +204,7 @@ impl Kernel for DirectKernel {
     }
 
     fn scratch_length(&self) -> usize {
-        if self.source.copied { self.source.planes * self.source.plane } else { 0 }
+        if self.source.copied { self.source.band.length() } else { 0 }
     }
 }
 
@@ -237,7 +212,8 @@ impl DirectKernel {
     fn convolve<S: Simd>(&self, s: S, io: Io<'_>, workers: Workers<'_>) {
         let line = self.columns.output * S::LANES;
         let group_blocks = self.weights.blocks() / self.groups;
-        let group_input = self.source.planes * self.source.width * self.rows.input * self.columns.input;
+        let Band { planes, width, row, .. } = self.source.band;
+        let group_input = planes * width * self.rows.input * self.columns.input;
         let extents = [io.batch * self.groups * group_blocks, self.rows.output, line];
         let input = io.inputs[0];
         // Blocks of a piece never cross a group, as pieces are cut group by group.
@@ -249,39 +225,16 @@ impl DirectKernel {
             let first = block.planes().start % group_blocks + group * group_blocks;
             match self.source.copied {
                 true => workers.scratch(self.scratch_length(), |band| {
-                    self.copy_band(input, block.rows(), band);
+                    self.source.band.copy(input, (&self.rows, &self.columns), block.rows(), band);
                     self.multiply(s, band, first, &mut block);
                 }),
                 false => {
-                    let row = block.rows().start * self.rows.stride * self.source.row;
+                    let row = block.rows().start * self.rows.stride * row;
                     let pixel = block.columns().start / S::LANES * self.columns.stride;
-                    self.multiply(s, &input[(row + pixel) * self.source.width..], first, &mut block);
+                    self.multiply(s, &input[(row + pixel) * width..], first, &mut block);
                 }
             }
         });
-    }
-
-    /// Copies the input rows under a band of output rows, with zeros where they lie in the padding.
-    fn copy_band(&self, input: &[f32], outputs: Range<usize>, band: &mut [f32]) {
-        let Source { width, row, plane, planes, .. } = self.source;
-        let (rows, columns) = (&self.rows, &self.columns);
-        let input_plane = rows.input * columns.input * width;
-        let needed = band_input(rows, outputs.len());
-        for (band, input) in band.chunks_mut(plane).zip(input.chunks(input_plane)).take(planes) {
-            for (i, line) in band.chunks_mut(row * width).take(needed).enumerate() {
-                let at = outputs.start * rows.stride + i;
-                let (left, inner) = line.split_at_mut(columns.before * width);
-                let (inner, right) = inner.split_at_mut(columns.input * width);
-                match at.checked_sub(rows.before).filter(|&y| y < rows.input) {
-                    Some(y) => {
-                        left.fill(0.0);
-                        inner.copy_from_slice(&input[y * columns.input * width..][..columns.input * width]);
-                        right.fill(0.0);
-                    }
-                    None => line.fill(0.0),
-                }
-            }
-        }
     }
 
     /// Writes a block of output planes from the input rows under it.
@@ -293,7 +246,7 @@ impl DirectKernel {
             for start in (0..total).step_by(self.depth) {
                 let part = start..(start + self.depth).min(total);
                 for row in 0..block.rows().len() {
-                    let input = &input[row * self.rows.stride * self.source.row * self.source.width..];
+                    let input = &input[row * self.rows.stride * self.source.band.row * self.source.band.width..];
                     match planes - plane {
                         1 => self.row::<S, 1>(s, input, (panel, part.clone()), block.lines(plane, row)),
                         _ => self.row::<S, 2>(s, input, (panel, part.clone()), block.lines(plane, row)),
@@ -324,7 +277,7 @@ impl DirectKernel {
         let panel = Panel { weights: &panel.weights[part.start * run..part.end * run], bias: panel.bias };
         let ends = (part.start == 0, part.end == self.offsets.runs());
         let channels = self.source.channels;
-        match (self.source.width, stride) {
+        match (self.source.band.width, stride) {
             (1, 1) => self.tiles(s, input, (panel, ends), PlanarWindows::<1> { taps, stride }, lines),
             (1, 2) => self.tiles(s, input, (panel, ends), PlanarWindows::<2> { taps, stride }, lines),
             (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows::<0> { taps, stride }, lines),

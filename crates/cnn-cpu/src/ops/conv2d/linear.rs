@@ -35,7 +35,7 @@ impl Row<Problem> for Linear {
 impl Algorithm for Linear {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let (weight_bytes, moved_bytes) = problem.blocked_bytes(batch);
-        Work { macs: problem.macs(batch) / tile_efficiency(batch.min(8)), weight_bytes, moved_bytes }
+        Work { macs: problem.macs(batch) / tile_efficiency(batch.min(8), 2), weight_bytes, moved_bytes }
     }
 
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {

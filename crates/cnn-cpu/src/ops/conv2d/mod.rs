@@ -1,8 +1,10 @@
 //! Convolution: the table of its algorithms.
 
 pub mod backward;
+mod band;
 mod depthwise;
 mod direct;
+mod direct_planar;
 mod fft;
 mod flattened;
 mod im2col;
@@ -20,6 +22,7 @@ use cnn_core::{Misfit, Shape};
 
 pub use depthwise::Depthwise;
 pub use direct::Direct;
+pub use direct_planar::DirectPlanar;
 pub use fft::FourierTransform;
 pub use flattened::Flattened;
 pub use im2col::{Im2col, Patches};
@@ -43,6 +46,7 @@ pub const TABLE: &[&dyn Algorithm] = &[
     &Winograd::F4,
     &Winograd::F2,
     &Direct,
+    &DirectPlanar,
     &FourierTransform,
     &Im2col,
     &Plain,
@@ -160,10 +164,10 @@ pub fn ranked(problem: &Problem, batch: usize, ceilings: Ceilings) -> Vec<(&'sta
     rows
 }
 
-/// The part of the peak that tiles of so many rows and two vectors reach: sums wait for each other where there are fewer
-/// than eight, and loads outnumber products where there are few rows.
-fn tile_efficiency(rows: usize) -> f64 {
-    let (rows, vectors) = (rows as f64, 2.0);
+/// The part of the peak that tiles of so many broadcasts and vectors reach: sums wait for each other where there are fewer
+/// than eight, and loads outnumber products where there are few of either.
+fn tile_efficiency(broadcasts: usize, vectors: usize) -> f64 {
+    let (rows, vectors) = (broadcasts as f64, vectors as f64);
     (rows * vectors / 8.0).min(rows * vectors / (rows + vectors)).min(1.0)
 }
 

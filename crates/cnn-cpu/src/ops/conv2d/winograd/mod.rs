@@ -84,7 +84,7 @@ impl Algorithm for Winograd {
         // A transform of 8 x 8 does not stay in the registers.
         let passes = if m == 6 { 4.0 } else { 2.0 };
         Work {
-            macs: frequencies * tiles as f64 * inputs * outputs / tile_efficiency(rows),
+            macs: frequencies * tiles as f64 * inputs * outputs / tile_efficiency(rows, 2),
             weight_bytes: 4.0 * frequencies * inputs * outputs,
             moved_bytes: passes * 4.0 * frequencies * tiles as f64 * (inputs + outputs) + ends,
         }
