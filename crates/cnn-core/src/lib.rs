@@ -39,6 +39,7 @@ pub mod backend;
 pub mod choose;
 pub mod error;
 pub mod layers;
+pub mod lowering;
 pub mod network;
 pub mod passes;
 pub mod training;

@@ -8,7 +8,6 @@
 
 mod backend;
 mod cache;
-pub mod layout;
 pub mod machine;
 mod memory;
 mod plan;

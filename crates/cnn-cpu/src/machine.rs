@@ -7,12 +7,12 @@ use cnn_core::backend::Ceilings;
 
 use crate::cache::Caches;
 use crate::gemm::Gemm;
-use crate::layout::Layout;
 use crate::memory::Buffer;
 use crate::simd::tile::{Start, Tile};
 use crate::simd::walk::BlockedPixels;
 use crate::simd::{Instructions, Simd, with_simd};
 use crate::threads::{Crew, Workers, enter};
+use cnn_core::lowering::Layout;
 
 /// What kernels are prepared for.
 #[derive(Debug, Clone, Copy)]

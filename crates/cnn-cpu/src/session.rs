@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cnn_core::backend::{Profile, Session, StepProfile};
+use cnn_core::lowering::{SlotId, Step};
 use cnn_core::{Error, Result, Tensor};
 use smallvec::SmallVec;
 
 use crate::memory::Buffer;
-use crate::ops::Io;
-use crate::plan::{PlanData, SlotId, Step};
+use crate::ops::{Io, Kernel};
+use crate::plan::PlanData;
 use crate::threads::{Crew, Workers, enter};
 
 pub(crate) struct CpuSession {
@@ -29,11 +30,11 @@ impl CpuSession {
     fn run_steps(&mut self, input: &Tensor, mut times: Option<&mut Vec<Duration>>) -> Result<Tensor> {
         let plan = &*self.plan;
         let (batch, data) = plan.network.check_input(input)?;
-        grow("the arena", &mut self.arena, plan.layout.size.saturating_mul(batch))?;
+        grow("the arena", &mut self.arena, plan.lowered.arena.size.saturating_mul(batch))?;
         grow("the workspace", &mut self.workspace, plan.workspace_length(batch))?;
         let (arena, workspace) = (&mut self.arena[..], &mut self.workspace[..]);
         enter(&plan.pool, &self.crew, plan.flops.saturating_mul(batch as u64), |workers| {
-            for step in &plan.steps {
+            for step in &plan.lowered.steps {
                 let start = times.is_some().then(Instant::now);
                 run_step(plan, step, (&mut *arena, &mut *workspace), (batch, data), workers);
                 if let (Some(times), Some(start)) = (&mut times, start) {
@@ -42,7 +43,7 @@ impl CpuSession {
             }
         });
         let shape = plan.network.output_shape().with_batch(batch);
-        let range = plan.range(plan.output, batch);
+        let range = plan.lowered.range(plan.lowered.output, batch);
         Tensor::new(shape, self.arena[range].to_vec())
     }
 }
@@ -65,7 +66,7 @@ impl Session for CpuSession {
     fn profile(&mut self, input: &Tensor) -> Result<Profile> {
         let start = Instant::now();
         let batch = input.batch() as u64;
-        let mut times = Vec::with_capacity(self.plan.steps.len());
+        let mut times = Vec::with_capacity(self.plan.lowered.steps.len());
         let output = self.run_steps(input, Some(&mut times))?;
         let total = start.elapsed();
         let step = |(report, time): (&cnn_core::backend::StepReport, Duration)| StepProfile {
@@ -74,7 +75,7 @@ impl Session for CpuSession {
             time,
             flops: report.flops.saturating_mul(batch),
         };
-        let steps = self.plan.report.steps.iter().zip(times).map(step).collect();
+        let steps = self.plan.lowered.report.steps.iter().zip(times).map(step).collect();
         Ok(Profile { output, steps, total })
     }
 }
@@ -83,12 +84,12 @@ impl Session for CpuSession {
 /// The planner lets no input overlap the output.
 fn run_step(
     plan: &PlanData,
-    step: &Step,
+    step: &Step<Box<dyn Kernel>>,
     (arena, workspace): (&mut [f32], &mut [f32]),
     (batch, input): (usize, &[f32]),
     workers: Workers<'_>,
 ) {
-    let range = plan.range(step.output, batch);
+    let range = plan.lowered.range(step.output, batch);
     let (before, rest) = arena.split_at_mut(range.start);
     let (output, after) = rest.split_at_mut(range.len());
     let (before, after) = (&*before, &*after);
@@ -96,7 +97,7 @@ fn run_step(
         if slot == SlotId::INPUT {
             return input;
         }
-        let source = plan.range(slot, batch);
+        let source = plan.lowered.range(slot, batch);
         match source.end <= range.start {
             true => &before[source],
             false => &after[source.start - range.end..source.end - range.end],

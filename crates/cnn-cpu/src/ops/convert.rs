@@ -3,8 +3,8 @@
 use cnn_core::Shape;
 
 use super::{Io, Kernel};
-use crate::layout::Layout;
 use crate::threads::Workers;
+use cnn_core::lowering::Layout;
 
 /// Copies a value into the other layout.
 pub struct Convert {

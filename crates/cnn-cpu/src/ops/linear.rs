@@ -13,13 +13,13 @@ use rayon::prelude::*;
 use super::elementwise::apply;
 use super::{Io, Kernel};
 use crate::gemm::{Epilogue, Gemm, Matrix, Panels, Pass, pack, packed_length};
-use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::memory::Buffer;
 use crate::simd::tile::{FREE_STRIDE_ROWS, Half, LONGEST_SUM, Start, Tile, Weight};
 use crate::simd::walk::RowMajor;
 use crate::simd::{Simd, with_simd};
 use crate::threads::Workers;
+use cnn_core::lowering::Layout;
 
 /// Name of the only row.
 pub const NAME: &str = "linear/gemm";

@@ -10,9 +10,9 @@ pub mod pool;
 
 use cnn_core::backend::Ceilings;
 use cnn_core::layers::Activation;
+use cnn_core::lowering::{self, Layout};
 use cnn_core::{Layer, Shape};
 
-use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::threads::Workers;
 
@@ -61,28 +61,7 @@ impl Work {
 }
 
 /// A kernel and the layouts that it reads and writes.
-pub struct Prepared {
-    /// What runs.
-    pub kernel: Box<dyn Kernel>,
-    /// The layout of every input.
-    pub input: Layout,
-    /// The layout of the output.
-    pub output: Layout,
-    /// Whether the step's pooling runs inside.
-    pub pooled: bool,
-}
-
-impl Prepared {
-    /// A kernel that reads and writes planar values.
-    pub fn planar(kernel: impl Kernel + 'static) -> Self {
-        Prepared { kernel: Box::new(kernel), input: Layout::Planar, output: Layout::Planar, pooled: false }
-    }
-
-    /// A kernel that reads and writes one layout.
-    pub fn alike(kernel: impl Kernel + 'static, layout: Layout) -> Self {
-        Prepared { kernel: Box::new(kernel), input: layout, output: layout, pooled: false }
-    }
-}
+pub type Prepared = lowering::Prepared<Box<dyn Kernel>>;
 
 /// A batch of a step's inputs and output.
 #[derive(Debug)]
@@ -107,11 +86,11 @@ pub fn prepare(
     match (layer, layout) {
         (Layer::Add(_) | Layer::Activation(_), _) => {
             let kernel = elementwise::Elementwise::new(layer).with(activation);
-            Some((Prepared::alike(kernel, layout), elementwise::NAME))
+            Some((Prepared::alike(Box::new(kernel), layout), elementwise::NAME))
         }
         (Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool(_), Layout::Blocked { .. }) => {
             let kernel = pool::prepare(layer, inputs[0], machine)?;
-            Some((Prepared { kernel, input: layout, output: layout, pooled: false }, pool::NAME))
+            Some((Prepared::alike(kernel, layout), pool::NAME))
         }
         _ => None,
     }

@@ -7,21 +7,22 @@ use std::time::{Duration, Instant};
 use cnn_core::backend::Candidate;
 use cnn_core::choose::{Refusal, choose};
 use cnn_core::layers::Conv2d;
+use cnn_core::lowering::{Chosen, Layout};
 use cnn_core::passes;
 use cnn_core::{Error, Result, Shape};
 
-use super::compiler::{Chosen, Compiler};
-use crate::ops::{Io, Prepared, conv2d};
+use super::compiler::Compiler;
+use crate::ops::{Io, Kernel, Prepared, conv2d};
 use crate::threads::{Crew, enter};
 
 impl Compiler<'_> {
-    pub(super) fn convolution(&self, step: &passes::Step, conv: &Conv2d) -> Result<Chosen> {
+    pub(super) fn convolution(&self, step: &passes::Step, conv: &Conv2d, layout: Layout) -> Result<Choice> {
         let network = self.program.network;
         let (layer, input) = (&network.nodes()[step.node].name, network.input_shapes(step.node)[0]);
         let misfit = |reason| network.layer_error(step.node, reason);
         let problem = conv2d::Problem::new(conv, input, self.machine).map_err(misfit)?;
-        let (layout, pool) = (self.layout_of(step.inputs[0]), step.pool.is_some());
-        let problem = conv2d::Problem { layout, pool, tolerance: self.options.tolerance, ..problem };
+        let problem =
+            conv2d::Problem { layout, pool: step.pool.is_some(), tolerance: self.options.tolerance, ..problem };
         let (weight, bias) = self.parameters(step)?;
         let parameters = conv2d::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
         let mut ranked = conv2d::ranked(&problem, self.options.batch, (self.ceilings)());
@@ -42,7 +43,7 @@ impl Compiler<'_> {
         problem: &conv2d::Problem,
         parameters: conv2d::Parameters<'_>,
         mut ranked: Vec<Ranked>,
-    ) -> Result<Chosen> {
+    ) -> Result<Choice> {
         let wish = self.options.algorithm.as_deref();
         let finite = ranked.iter().filter(|(_, seconds)| seconds.is_finite());
         let candidate =
@@ -99,6 +100,9 @@ impl Compiler<'_> {
         }
     }
 }
+
+/// What a convolution gets.
+type Choice = Chosen<Box<dyn Kernel>>;
 
 /// A row, and the seconds that it should take.
 type Ranked = (&'static dyn conv2d::Algorithm, f64);

@@ -1,69 +1,34 @@
-//! A compiled network: steps over slots of one planned arena.
+//! A compiled network: a kernel for each step, over slots of one planned arena.
 
 mod compiler;
 mod convolution;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use cnn_core::arena::{self, Lifetime};
 use cnn_core::backend::{Ceilings, CompileOptions, Plan, PlanReport, Session};
+use cnn_core::lowering::{Lowered, lower};
 use cnn_core::passes::Program;
-use cnn_core::{Error, Network, Result, Shape, Weights};
+use cnn_core::{Error, Network, Result, Weights};
 
-use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::ops::{self, Kernel};
 use crate::session::CpuSession;
 use crate::threads::Crew;
 use compiler::Compiler;
 
+/// A program with its kernels, and what runs them.
 pub(crate) struct PlanData {
     pub(crate) network: Network,
     pub(crate) pool: Arc<rayon::ThreadPool>,
-    pub(crate) steps: Vec<Step>,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) output: SlotId,
-    pub(crate) layout: arena::Layout,
+    pub(crate) lowered: Lowered<Box<dyn Kernel>>,
     pub(crate) scratch_length: usize,
     pub(crate) flops: u64,
-    pub(crate) report: PlanReport,
-}
-
-pub(crate) struct Step {
-    pub(crate) inputs: Vec<SlotId>,
-    pub(crate) output: SlotId,
-    pub(crate) kernel: Box<dyn Kernel>,
-}
-
-/// Number of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct SlotId(usize);
-
-impl SlotId {
-    /// The caller's input, which has no place in the arena.
-    pub(crate) const INPUT: SlotId = SlotId(0);
-}
-
-/// A value in one layout.
-#[derive(Debug, Clone)]
-pub(crate) struct Slot {
-    pub(crate) shape: Shape,
-    pub(crate) layout: Layout,
 }
 
 impl PlanData {
-    /// Where a batch of a slot lies in the arena.
-    pub(crate) fn range(&self, slot: SlotId, batch: usize) -> Range<usize> {
-        let Slot { shape, layout } = &self.slots[slot.0];
-        // The input comes first and has no place.
-        let start = slot.0.checked_sub(1).map_or(0, |place| self.layout.offsets[place]) * batch;
-        start..start + layout.elements(shape) * batch
-    }
-
     /// Floats that the steps' kernels share for a batch.
     pub(crate) fn workspace_length(&self, batch: usize) -> usize {
-        self.steps.iter().map(|step| step.kernel.workspace_length(batch)).max().unwrap_or(0)
+        self.lowered.steps.iter().map(|step| step.kernel.workspace_length(batch)).max().unwrap_or(0)
     }
 }
 
@@ -75,7 +40,7 @@ impl Plan for CpuPlan {
     }
 
     fn report(&self) -> &PlanReport {
-        &self.0.report
+        &self.0.lowered.report
     }
 }
 
@@ -89,25 +54,13 @@ pub(crate) fn compile(
     check_algorithm(options)?;
     weights.check(network)?;
     let program = Program::for_inference(network);
-    let Compiler { slots, steps, mut report, output, .. } =
-        Compiler::new(&program, weights, options, (pool, machine), ceilings).compile()?;
-    let layout = plan_arena(&slots, &steps, output);
-    let scratch_length = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
-    let mut plan = PlanData {
-        network: network.clone(),
-        pool: pool.clone(),
-        steps,
-        slots,
-        output,
-        layout,
-        scratch_length,
-        flops: network.flops(),
-        report: PlanReport::default(),
-    };
-    report.arena_bytes = plan.layout.size * size_of::<f32>();
-    report.workspace_bytes = Crew::bytes(pool.current_num_threads(), scratch_length)
+    let compiler = Compiler { program: &program, weights, options, machine, pool, ceilings };
+    let lowered = lower(&program, "cpu", &compiler)?;
+    let scratch_length = lowered.steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
+    let (network, flops) = (network.clone(), network.flops());
+    let mut plan = PlanData { network, pool: pool.clone(), lowered, scratch_length, flops };
+    plan.lowered.report.workspace_bytes = Crew::bytes(pool.current_num_threads(), scratch_length)
         + plan.workspace_length(options.batch) * size_of::<f32>();
-    plan.report = report;
     Ok(CpuPlan(Arc::new(plan)))
 }
 
@@ -118,15 +71,4 @@ fn check_algorithm(options: &CompileOptions) -> Result<()> {
         true => Ok(()),
         false => Err(Error::UnknownAlgorithm { name: name.clone(), known: known.join(", ") }),
     }
-}
-
-/// Lifetimes of the slots that steps write, in units of steps. Each is written by the step before its number.
-fn plan_arena(slots: &[Slot], steps: &[Step], output: SlotId) -> arena::Layout {
-    let lifetime = |(slot, Slot { shape, layout }): (usize, &Slot)| {
-        let first = steps.iter().position(|step| step.output == SlotId(slot)).unwrap_or(0);
-        let last = steps.iter().rposition(|step| step.inputs.contains(&SlotId(slot))).unwrap_or(first);
-        let last = if output == SlotId(slot) { steps.len() } else { last };
-        Lifetime { size: layout.elements(shape), first, last }
-    };
-    arena::lay_out(&slots.iter().enumerate().skip(1).map(lifetime).collect::<Vec<_>>())
 }

@@ -60,7 +60,7 @@ impl Algorithm for Depthwise {
         }
         let kernel =
             DepthwiseKernel { instructions, plane: problem.plane, weights, bias, activation: parameters.activation };
-        Ok(Prepared::alike(kernel, problem.machine.blocked()))
+        Ok(Prepared::alike(Box::new(kernel), problem.machine.blocked()))
     }
 }
 

@@ -13,7 +13,6 @@ use cnn_core::window::Axis;
 use super::band::{self, Band};
 use super::panels::{Panel, Panels};
 use super::{Algorithm, Parameters, Problem, even_rows, tile_efficiency};
-use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::ops::elementwise::apply;
 use crate::ops::{Io, Kernel, Prepared, Work};
@@ -21,6 +20,7 @@ use crate::simd::tile::{FREE_STRIDE_ROWS, LONGEST_SUM, Start, Tile};
 use crate::simd::walk::{BlockedWindows, Offsets, PlanarWindows, Walk};
 use crate::simd::{Simd, with_simd};
 use crate::threads::{Block, Workers};
+use cnn_core::lowering::Layout;
 
 /// The row of the table.
 #[derive(Debug)]

@@ -12,7 +12,6 @@ use cnn_core::window::Plane;
 
 use super::band::{self, Band};
 use super::{Algorithm, Parameters, Problem, even_rows, tile_efficiency};
-use crate::layout::Layout;
 use crate::memory::Buffer;
 use crate::ops::elementwise::apply;
 use crate::ops::{Io, Kernel, Prepared, Work};
@@ -20,6 +19,7 @@ use crate::simd::grid::Grid;
 use crate::simd::tile::LONGEST_SUM;
 use crate::simd::{Instructions, Simd, Task, with_simd};
 use crate::threads::{Block, Workers};
+use cnn_core::lowering::Layout;
 
 /// The row of the table.
 #[derive(Debug)]

@@ -131,7 +131,7 @@ impl Algorithm for FourierTransform {
     }
 
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
-        Ok(Prepared::planar(FftKernel::new(problem, parameters)))
+        Ok(Prepared::planar(Box::new(FftKernel::new(problem, parameters))))
     }
 }
 

@@ -48,13 +48,13 @@ impl Algorithm for Im2col {
         let mut weights = vec![0.0; packed_weights(problem, gemm)];
         pack_weights(problem, gemm, parameters.weight, &mut weights);
         let bias = parameters.bias.map(<[f32]>::to_vec);
-        Ok(Prepared::planar(Im2colKernel {
+        Ok(Prepared::planar(Box::new(Im2colKernel {
             problem: problem.clone(),
             gemm,
             weights,
             bias,
             activation: parameters.activation,
-        }))
+        })))
     }
 }
 

@@ -7,9 +7,9 @@ use super::{Algorithm, Parameters, Problem, tile_efficiency};
 use cnn_core::Shape;
 use cnn_core::backend::Precision;
 
-use crate::layout::Layout;
 use crate::ops::linear::{self, LinearKernel};
 use crate::ops::{Prepared, Work};
+use cnn_core::lowering::Layout;
 
 /// The row of the table.
 #[derive(Debug)]

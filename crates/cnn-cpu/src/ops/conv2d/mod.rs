@@ -32,9 +32,9 @@ pub use pointwise::Pointwise;
 pub use winograd::Winograd;
 
 use super::{Io, Prepared, Work};
-use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::threads::Workers;
+use cnn_core::lowering::Layout;
 
 /// The algorithms; of two that should take as long, the first is taken.
 pub const TABLE: &[&dyn Algorithm] = &[

@@ -1,8 +1,8 @@
 //! Weights as the tile reads them: two blocks of output channels side by side, one step of depth after the other.
 
 use super::{Parameters, Problem};
-use crate::layout::Layout;
 use crate::memory::Buffer;
+use cnn_core::lowering::Layout;
 
 /// Packed weights and biases of a convolution: `[groups][panel][depth][2][lanes]`, where the last panel of a group with
 /// an odd number of blocks holds one.

@@ -30,12 +30,12 @@ impl Algorithm for Plain {
     }
 
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
-        Ok(Prepared::planar(PlainKernel {
+        Ok(Prepared::planar(Box::new(PlainKernel {
             problem: problem.clone(),
             weight: parameters.weight.to_vec(),
             bias: parameters.bias.map(<[f32]>::to_vec),
             activation: parameters.activation,
-        }))
+        })))
     }
 }
 
