@@ -16,18 +16,18 @@ pub struct Lifetime {
 /// Where each value lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// One a value, in the order given; multiples of [`ALIGNMENT`].
+    /// One a value, in the order given; multiples of the alignment.
     pub offsets: Vec<usize>,
     /// Elements that all of them need.
     pub size: usize,
 }
 
-/// Offsets are multiples of this many elements: a cache line of `f32`.
+/// An alignment that suits processors: a cache line of `f32`.
 pub const ALIGNMENT: usize = 16;
 
 /// Greedy by size: the largest first, each at the lowest offset that is free for its whole life (Pisarchyk and Lee
-/// 2020, section 5.2).
-pub fn lay_out(lifetimes: &[Lifetime]) -> Layout {
+/// 2020, section 5.2). Offsets are multiples of `alignment`.
+pub fn lay_out(lifetimes: &[Lifetime], alignment: usize) -> Layout {
     let mut order: Vec<usize> = (0..lifetimes.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(lifetimes[i].size), i));
     let mut placed: Vec<(Range<usize>, Lifetime)> = Vec::new();
@@ -45,7 +45,7 @@ pub fn lay_out(lifetimes: &[Lifetime]) -> Layout {
             if offset + life.size <= range.start {
                 break;
             }
-            offset = offset.max(range.end.next_multiple_of(ALIGNMENT));
+            offset = offset.max(range.end.next_multiple_of(alignment));
         }
         offsets[i] = offset;
         placed.push((offset..offset + life.size, life));
@@ -63,7 +63,7 @@ mod tests {
         let sizes = [160, 320, 64, 640];
         let chain: Vec<Lifetime> =
             sizes.iter().enumerate().map(|(i, &size)| Lifetime { size, first: i, last: i + 1 }).collect();
-        assert_eq!(lay_out(&chain).size, 64 + 640);
+        assert_eq!(lay_out(&chain, ALIGNMENT).size, 64 + 640);
     }
 
     #[test]
@@ -80,7 +80,7 @@ mod tests {
                     Lifetime { size: next(100) + 1, first, last: first + next(5) }
                 })
                 .collect();
-            let layout = lay_out(&lives);
+            let layout = lay_out(&lives, ALIGNMENT);
             for (i, a) in lives.iter().enumerate() {
                 assert!(layout.offsets[i] + a.size <= layout.size && layout.offsets[i] % ALIGNMENT == 0);
                 for (j, b) in lives.iter().enumerate().skip(i + 1) {

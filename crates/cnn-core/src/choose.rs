@@ -52,6 +52,34 @@ pub fn choose<'a, P: ?Sized, R: Row<P> + ?Sized>(
     Err(Error::NoAlgorithm { layer: layer.to_string(), refusals })
 }
 
+/// Errors where `wish` is none of the `known` rows, each named as in reports.
+pub fn check_name(wish: Option<&str>, known: &[String]) -> Result<()> {
+    let Some(name) = wish else { return Ok(()) };
+    match known.iter().any(|k| k == name || row_of(k) == name) {
+        true => Ok(()),
+        false => Err(Error::UnknownAlgorithm { name: name.to_string(), known: known.join(", ") }),
+    }
+}
+
+/// Where the row that the caller asked for is among those that refused: an error if `strict`, else a warning.
+pub fn heed_wish(backend: &str, layer: &str, wish: Option<&str>, refused: &[Refusal], strict: bool) -> Result<()> {
+    let wished = |r: &&Refusal| wish.is_some_and(|wish| r.algorithm == wish || row_of(&r.algorithm) == wish);
+    let Some(refusal) = refused.iter().find(wished) else { return Ok(()) };
+    let reason = format!("layer `{layer}`: {} refuses: {}", refusal.algorithm, refusal.reason);
+    match strict {
+        true => Err(Error::Backend { backend: backend.to_string(), reason }),
+        false => {
+            tracing::warn!("{reason}; another algorithm runs");
+            Ok(())
+        }
+    }
+}
+
+/// The row's name without its family.
+fn row_of(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(_, row)| row)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -144,6 +144,11 @@ pub trait Kernels {
 
     /// Bytes of a kernel's packed weights.
     fn weight_bytes(&self, kernel: &Self::Kernel) -> usize;
+
+    /// What the slots' places in the arena are multiples of, in elements.
+    fn alignment(&self) -> usize {
+        arena::ALIGNMENT
+    }
 }
 
 /// The values of a program as far as it is lowered, and the slots that hold them.
@@ -220,7 +225,7 @@ pub fn lower<T: Kernels>(program: &Program<'_>, backend: &str, target: &T) -> Re
     }
     let output = lowering.slot_in(program.output, Layout::Planar)?;
     let Lowering { steps, mut report, values, .. } = lowering;
-    let arena = plan_arena(&values.slots, &steps, output);
+    let arena = plan_arena(&values.slots, &steps, output, target.alignment());
     report.arena_bytes = arena.size.saturating_mul(size_of::<f32>());
     Ok(Lowered { steps, slots: values.slots, output, arena, report })
 }
@@ -318,12 +323,12 @@ impl<T: Kernels> Lowering<'_, T> {
 }
 
 /// Lifetimes of the slots that steps write, in units of steps. Each is written by the step before its number.
-fn plan_arena<K>(slots: &[Slot], steps: &[Step<K>], output: SlotId) -> arena::Layout {
+fn plan_arena<K>(slots: &[Slot], steps: &[Step<K>], output: SlotId, alignment: usize) -> arena::Layout {
     let lifetime = |(slot, held): (usize, &Slot)| {
         let first = steps.iter().position(|step| step.output == SlotId(slot)).unwrap_or(0);
         let last = steps.iter().rposition(|step| step.inputs.contains(&SlotId(slot))).unwrap_or(first);
         let last = if output == SlotId(slot) { steps.len() } else { last };
         Lifetime { size: held.elements(), first, last }
     };
-    arena::lay_out(&slots.iter().enumerate().skip(1).map(lifetime).collect::<Vec<_>>())
+    arena::lay_out(&slots.iter().enumerate().skip(1).map(lifetime).collect::<Vec<_>>(), alignment)
 }

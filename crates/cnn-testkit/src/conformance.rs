@@ -11,12 +11,20 @@ use crate::{assert_close, cases, difference, uniform, whole_networks};
 /// # Panics
 /// Where the backend does not do as the reference does, with all cases that failed.
 pub fn check(backend: &dyn Backend) {
+    check_inference(backend);
+    training(backend);
+}
+
+/// The suite without training.
+///
+/// # Panics
+/// As [`check`] does.
+pub fn check_inference(backend: &dyn Backend) {
     inference(backend);
     any_batch(backend);
     not_a_number(backend);
     errors(backend);
     shared_plan(backend);
-    training(backend);
 }
 
 /// Weights with nothing special about them: running means and variances, slopes and biases are drawn too.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cnn_core::backend::Candidate;
-use cnn_core::choose::{Refusal, choose};
+use cnn_core::choose::{Refusal, choose, heed_wish};
 use cnn_core::layers::Conv2d;
 use cnn_core::lowering::{Chosen, Layout};
 use cnn_core::passes;
-use cnn_core::{Error, Result, Shape};
+use cnn_core::{Result, Shape};
 
 use super::compiler::Compiler;
 use crate::ops::{Io, Kernel, Prepared, conv2d};
@@ -57,7 +57,7 @@ impl Compiler<'_> {
             match choice.row.prepare(problem, parameters) {
                 Ok(prepared) => {
                     let refused = unfit.into_iter().chain(choice.refused).collect::<Vec<_>>();
-                    self.report_refused_wish(layer, &refused)?;
+                    heed_wish("cpu", layer, wish, &refused, self.options.strict)?;
                     let macs = choice.row.work(problem, 1).macs as u64;
                     return Ok(Chosen { prepared, algorithm, refused, considered, macs });
                 }
@@ -81,23 +81,6 @@ impl Compiler<'_> {
             *seconds = measured.unwrap_or(f64::INFINITY);
         }
         ranked.sort_by(|(_, a), (_, b)| a.total_cmp(b));
-    }
-
-    /// Where the row that the caller asked for is among those that refused: an error, or a warning.
-    fn report_refused_wish(&self, layer: &str, refused: &[Refusal]) -> Result<()> {
-        let wished = |r: &&Refusal| {
-            let row = r.algorithm.split_once('/').map(|(_, row)| row);
-            self.options.algorithm.as_deref().is_some_and(|wish| r.algorithm == wish || row == Some(wish))
-        };
-        let Some(refusal) = refused.iter().find(wished) else { return Ok(()) };
-        let reason = format!("layer `{layer}`: {} refuses: {}", refusal.algorithm, refusal.reason);
-        match self.options.strict {
-            true => Err(Error::Backend { backend: "cpu".to_string(), reason }),
-            false => {
-                tracing::warn!("{reason}; another algorithm runs");
-                Ok(())
-            }
-        }
     }
 }
 

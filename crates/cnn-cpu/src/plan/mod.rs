@@ -6,9 +6,10 @@ mod convolution;
 use std::sync::Arc;
 
 use cnn_core::backend::{Ceilings, CompileOptions, Plan, PlanReport, Session};
+use cnn_core::choose;
 use cnn_core::lowering::{Lowered, lower};
 use cnn_core::passes::Program;
-use cnn_core::{Error, Network, Result, Weights};
+use cnn_core::{Network, Result, Weights};
 
 use crate::machine::Machine;
 use crate::ops::{self, Kernel};
@@ -51,7 +52,7 @@ pub(crate) fn compile(
     (pool, machine): (&Arc<rayon::ThreadPool>, &Machine),
     ceilings: &(dyn Fn() -> Ceilings + Sync),
 ) -> Result<CpuPlan> {
-    check_algorithm(options)?;
+    choose::check_name(options.algorithm.as_deref(), &ops::algorithm_names())?;
     weights.check(network)?;
     let program = Program::for_inference(network);
     let compiler = Compiler { program: &program, weights, options, machine, pool, ceilings };
@@ -62,13 +63,4 @@ pub(crate) fn compile(
     plan.lowered.report.workspace_bytes = Crew::bytes(pool.current_num_threads(), scratch_length)
         + plan.workspace_length(options.batch) * size_of::<f32>();
     Ok(CpuPlan(Arc::new(plan)))
-}
-
-fn check_algorithm(options: &CompileOptions) -> Result<()> {
-    let Some(name) = &options.algorithm else { return Ok(()) };
-    let known = ops::algorithm_names();
-    match known.iter().any(|k| k == name || k.split_once('/').map(|(_, row)| row) == Some(name)) {
-        true => Ok(()),
-        false => Err(Error::UnknownAlgorithm { name: name.clone(), known: known.join(", ") }),
-    }
 }

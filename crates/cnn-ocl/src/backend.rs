@@ -1,0 +1,82 @@
+//! The backend object: a device and what is known of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
+use cnn_core::{Network, Result, Weights};
+
+use crate::device::{self, Found};
+use crate::driver::Driver;
+use crate::plan;
+use crate::tuning::Tuning;
+
+/// The OpenCL backend, on one device. Cloning shares its context and compiled programs.
+#[derive(Debug, Clone)]
+pub struct Ocl {
+    driver: Arc<Driver>,
+}
+
+impl Ocl {
+    /// On the device that `selector` names: a number, a part of a name, or nothing for the first, GPUs before the processor.
+    /// Errors where there is none, with the fix.
+    pub fn new(selector: &str) -> Result<Self> {
+        OclBuilder::default().build(selector)
+    }
+
+    /// Settings before the device is opened.
+    pub fn builder() -> OclBuilder {
+        OclBuilder::default()
+    }
+
+    /// The device.
+    pub fn found(&self) -> &Found {
+        &self.driver.found
+    }
+}
+
+/// What an [`Ocl`] is made with.
+#[derive(Debug, Clone, Default)]
+pub struct OclBuilder {
+    cache: Option<PathBuf>,
+    tuning: Option<Tuning>,
+}
+
+impl OclBuilder {
+    /// Keeps compiled programs in this folder, which is made where it is missing.
+    pub fn cache(mut self, folder: impl AsRef<Path>) -> Self {
+        self.cache = Some(folder.as_ref().to_path_buf());
+        self
+    }
+
+    /// Uses these parameters instead of those known for the device.
+    pub fn tuning(mut self, tuning: Tuning) -> Self {
+        self.tuning = Some(tuning);
+        self
+    }
+
+    /// Opens the device. Errors as [`Ocl::new`] does.
+    pub fn build(self, selector: &str) -> Result<Ocl> {
+        let found = device::find(selector)?;
+        let tuning = self.tuning.unwrap_or_else(|| Tuning::of(&found.traits));
+        Ok(Ocl { driver: Arc::new(Driver::new(found, tuning, self.cache)?) })
+    }
+}
+
+impl Backend for Ocl {
+    fn name(&self) -> &str {
+        "ocl"
+    }
+
+    fn device(&self) -> &DeviceInfo {
+        &self.driver.found.info
+    }
+
+    fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
+        Ok(Arc::new(plan::compile(network, weights, options, &self.driver)?))
+    }
+
+    fn compile_training(&self, _network: &Network, _weights: &Weights, _recipe: &Recipe) -> Result<Box<dyn Trainer>> {
+        Err(device::unavailable("this backend does not train yet; `cpu` does".to_string()))
+    }
+}

@@ -1,0 +1,101 @@
+//! What runs a step of a plan.
+
+use std::sync::Arc;
+
+use cnn_core::{Layer, Result, Shape};
+
+use crate::buffer::Buffer;
+use crate::driver::Driver;
+use crate::program::Program;
+
+/// A step with its algorithm chosen and its weights on the device.
+pub(crate) trait Kernel: Send + Sync {
+    /// What is enqueued for a batch, in this order.
+    fn launches(&self, driver: &Driver, batch: usize) -> Result<Vec<Launch>>;
+
+    /// Floats of each workspace that the launches name.
+    fn workspaces(&self, _driver: &Driver, _batch: usize) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// Bytes of weights on the device.
+    fn weight_bytes(&self) -> usize {
+        0
+    }
+
+    /// Where the step runs on the host instead: a user's own layer.
+    fn on_host(&self) -> Option<&HostLayer> {
+        None
+    }
+}
+
+/// A layer without kernels, with what its plain loops need.
+#[derive(Debug)]
+pub(crate) struct HostLayer {
+    pub(crate) layer: Layer,
+    pub(crate) inputs: Vec<Shape>,
+    pub(crate) output: Shape,
+    pub(crate) parameters: Vec<Vec<f32>>,
+}
+
+impl Kernel for HostLayer {
+    fn launches(&self, _driver: &Driver, _batch: usize) -> Result<Vec<Launch>> {
+        Ok(Vec::new())
+    }
+
+    fn on_host(&self) -> Option<&HostLayer> {
+        Some(self)
+    }
+}
+
+/// A kernel function over a grid of work-items.
+#[derive(Debug, Clone)]
+pub(crate) struct Launch {
+    pub(crate) program: Arc<Program>,
+    pub(crate) function: &'static str,
+    pub(crate) arguments: Vec<Argument>,
+    /// Work-items that have something to do.
+    pub(crate) items: [usize; 3],
+    /// Work-items of a group; the driver chooses where there is none. Grids are rounded up to whole groups, so kernels look
+    /// whether their item has something to do.
+    pub(crate) group: Option<[usize; 3]>,
+}
+
+/// An argument of a kernel function.
+#[derive(Debug, Clone)]
+pub(crate) enum Argument {
+    /// One of the step's inputs.
+    Input(usize),
+    /// The step's output.
+    Output,
+    /// One of the step's workspaces.
+    Workspace(usize),
+    /// Memory of the plan.
+    Weights(Arc<Buffer>),
+    /// A number.
+    Int(i32),
+    /// A number.
+    Float(f32),
+}
+
+impl Launch {
+    pub(crate) fn new(program: &Arc<Program>, function: &'static str, items: [usize; 3]) -> Self {
+        Launch { program: program.clone(), function, arguments: Vec::new(), items, group: None }
+    }
+
+    pub(crate) fn group(mut self, group: [usize; 3]) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn with(mut self, arguments: impl IntoIterator<Item = Argument>) -> Self {
+        self.arguments.extend(arguments);
+        self
+    }
+
+    /// Adds whole numbers.
+    pub(crate) fn ints(self, numbers: impl IntoIterator<Item = usize>) -> Self {
+        self.with(numbers.into_iter().map(|number| Argument::Int(number as i32)))
+    }
+}

@@ -1,0 +1,183 @@
+//! Runs a plan: one write, every kernel of every step in one queue, one read. Buffers and arguments are made once a batch size.
+
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cnn_core::backend::{Profile, Session, StepProfile};
+use cnn_core::layers::{Call, Mode, View};
+use cnn_core::lowering::SlotId;
+use cnn_core::{Result, Tensor};
+use opencl3::command_queue::CommandQueue;
+
+use crate::buffer::Buffer;
+use crate::driver::failed;
+use crate::kernel::HostLayer;
+use crate::launch::{self, Buffers, Ready};
+use crate::plan::PlanData;
+
+pub(crate) struct OclSession {
+    ready: Option<ForBatch>,
+    queue: CommandQueue,
+    /// With clocks, made when they are first wanted.
+    profiling: Option<CommandQueue>,
+    plan: Arc<PlanData>,
+}
+
+/// All that depends on the batch size. Fields are dropped in their order: kernels before the memory that they use.
+struct ForBatch {
+    batch: usize,
+    steps: Vec<Vec<Ready>>,
+    /// By slot; parts of the arena, but for the input.
+    slots: Vec<Buffer>,
+    _workspaces: Vec<Buffer>,
+    _arena: Buffer,
+}
+
+impl ForBatch {
+    fn new(plan: &PlanData, batch: usize) -> Result<Self> {
+        let (driver, lowered) = (&*plan.driver, &plan.lowered);
+        let arena = Buffer::new(driver, "the arena", lowered.arena.size.saturating_mul(batch))?;
+        let slot = |slot: usize| match slot {
+            0 => Buffer::new(driver, "the input", lowered.slots[0].elements().saturating_mul(batch)),
+            _ => {
+                let range = lowered.range(SlotId(slot), batch);
+                arena.part(range.start, range.len())
+            }
+        };
+        let slots = (0..lowered.slots.len()).map(slot).collect::<Result<Vec<_>>>()?;
+        let floats = plan.workspaces(batch);
+        let workspaces: Vec<Buffer> =
+            floats.iter().map(|&floats| Buffer::new(driver, "the workspace", floats)).collect::<Result<_>>()?;
+        let step = |step: &cnn_core::lowering::Step<_>| -> Result<Vec<Ready>> {
+            let kernel: &dyn crate::kernel::Kernel = &**(&step.kernel as &Box<dyn crate::kernel::Kernel>);
+            let inputs = step.inputs.iter().map(|slot| &slots[slot.0]).collect();
+            let buffers = Buffers { inputs, output: &slots[step.output.0], workspaces: &workspaces };
+            kernel.launches(driver, batch)?.iter().map(|launch| Ready::new(launch, &buffers)).collect()
+        };
+        let steps = lowered.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
+        Ok(ForBatch { batch, steps, slots, _workspaces: workspaces, _arena: arena })
+    }
+}
+
+impl OclSession {
+    pub(crate) fn new(plan: Arc<PlanData>) -> Result<Self> {
+        let queue = launch::queue(&plan.driver.context, false)?;
+        Ok(OclSession { ready: None, queue, profiling: None, plan })
+    }
+
+    /// Buffers and arguments for this batch.
+    fn prepare(&mut self, batch: usize) -> Result<()> {
+        if self.ready.as_ref().is_none_or(|ready| ready.batch != batch) {
+            // Not two arenas at a time.
+            self.ready = None;
+            self.ready = Some(ForBatch::new(&self.plan, batch)?);
+        }
+        Ok(())
+    }
+
+    fn run_steps(&mut self, input: &Tensor, times: Option<&mut Vec<Duration>>) -> Result<Tensor> {
+        let plan = self.plan.clone();
+        let (batch, data) = plan.network.check_input(input)?;
+        self.prepare(batch)?;
+        if times.is_some() && self.profiling.is_none() {
+            self.profiling = Some(launch::queue(&plan.driver.context, true)?);
+        }
+        let queue = match times {
+            Some(_) => self.profiling.as_ref().unwrap_or(&self.queue),
+            None => &self.queue,
+        };
+        let Some(ready) = &mut self.ready else { unreachable!("prepared above") };
+        let shape = plan.network.output_shape().with_batch(batch);
+        let mut output = vec![0.0; shape.elements()];
+        let run = || -> Result<()> {
+            // SAFETY: the queue is done when this function returns: by the read at the end, or by `finish` below.
+            unsafe { launch::write(queue, &mut ready.slots[0], data)? };
+            enqueue(&plan, ready, queue, times)?;
+            launch::read(queue, &ready.slots[plan.lowered.output.0], &mut output)
+        };
+        let result = run();
+        if result.is_err() {
+            // Nothing may be left in the queue that uses the input. What the device says now adds nothing to the error.
+            let _ = queue.finish();
+            self.ready = None;
+        }
+        result?;
+        Tensor::new(shape, output)
+    }
+}
+
+/// Puts every step into the queue; with a place for times, waits for each and notes what the device's clock says.
+fn enqueue(
+    plan: &PlanData,
+    ready: &mut ForBatch,
+    queue: &CommandQueue,
+    mut times: Option<&mut Vec<Duration>>,
+) -> Result<()> {
+    for (step, launches) in plan.lowered.steps.iter().zip(&ready.steps) {
+        let start = Instant::now();
+        let mut on_device = Duration::ZERO;
+        for launch in launches {
+            let event = launch.enqueue(queue)?;
+            if times.is_some() {
+                let clock = |error| failed("the device's clock", &error);
+                event.wait().map_err(clock)?;
+                let (from, to) = (event.profiling_command_start(), event.profiling_command_end());
+                on_device += Duration::from_nanos(to.map_err(clock)?.saturating_sub(from.map_err(clock)?));
+            }
+        }
+        if let Some(layer) = step.kernel.on_host() {
+            on_host(layer, (&step.inputs, step.output), &mut ready.slots, (queue, ready.batch))?;
+            on_device = start.elapsed();
+        }
+        if let Some(times) = &mut times {
+            times.push(on_device);
+        }
+    }
+    Ok(())
+}
+
+/// Brings a step's inputs to the host, runs its plain loops and takes the output back.
+fn on_host(
+    layer: &HostLayer,
+    (inputs, output): (&[SlotId], SlotId),
+    slots: &mut [Buffer],
+    (queue, batch): (&CommandQueue, usize),
+) -> Result<()> {
+    let mut values = Vec::new();
+    for (slot, shape) in inputs.iter().zip(&layer.inputs) {
+        let mut value = vec![0.0; batch * shape.elements()];
+        launch::read(queue, &slots[slot.0], &mut value)?;
+        values.push(value);
+    }
+    let views: Vec<View<'_>> = layer.inputs.iter().zip(&values).map(|(shape, data)| View { shape, data }).collect();
+    let parameters: Vec<&[f32]> = layer.parameters.iter().map(Vec::as_slice).collect();
+    let call =
+        Call { batch, inputs: &views, output_shape: &layer.output, parameters: &parameters, mode: Mode::Inference };
+    let mut result = vec![0.0; batch * layer.output.elements()];
+    layer.layer.operation().forward(&call, &mut result);
+    launch::write_now(queue, &mut slots[output.0], &result)
+}
+
+impl Session for OclSession {
+    fn run(&mut self, input: &Tensor) -> Result<Tensor> {
+        self.run_steps(input, None)
+    }
+
+    fn profile(&mut self, input: &Tensor) -> Result<Profile> {
+        let start = Instant::now();
+        let batch = input.batch() as u64;
+        let mut times = Vec::with_capacity(self.plan.lowered.steps.len());
+        let output = self.run_steps(input, Some(&mut times))?;
+        let total = start.elapsed();
+        let step = |(report, time): (&cnn_core::backend::StepReport, Duration)| StepProfile {
+            layer: report.layer.clone(),
+            algorithm: report.algorithm.clone(),
+            time,
+            flops: report.flops.saturating_mul(batch),
+        };
+        let steps = self.plan.lowered.report.steps.iter().zip(times).map(step).collect();
+        Ok(Profile { output, steps, total })
+    }
+}

@@ -1,0 +1,116 @@
+//! What is known of each device: the parameters of the kernels, looked up by device, architecture, vendor, default.
+
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::Traits;
+
+/// What the library ships.
+const SHIPPED: &str = include_str!("../../tuning/kernels.toml");
+
+/// Parameters of the kernels on one device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuning {
+    /// Channels of a block, and floats of a vector: 1, 2, 4, 8 or 16.
+    pub lanes: usize,
+    /// Rows of the highest tile of sums.
+    pub rows: usize,
+    /// Vectors of a tile's rows.
+    pub vectors: usize,
+    /// Work-items of a group of the kernels with tiles, along the tiles and along the blocks of outputs.
+    pub tile_group: [usize; 2],
+    /// Work-items of a group of the kernel `work_group`, across and down.
+    pub work_group: [usize; 2],
+    /// Work-items that share the sum of one fully connected output of a single sample.
+    pub linear_parts: usize,
+    /// Bytes of transformed values that are worked on at a time in Winograd convolution.
+    pub winograd_bytes: usize,
+    /// Multiply-adds that the device does while it reads a byte.
+    pub macs_per_byte: f64,
+}
+
+/// An entry of the database.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// The most exact of these three that the entry is about; none for the default.
+    device: Option<String>,
+    architecture: Option<String>,
+    vendor: Option<String>,
+    /// Where the parameters come from: the device that they were measured on, or a published fact.
+    source: String,
+    parameters: Tuning,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Database {
+    entry: Vec<Entry>,
+}
+
+impl Tuning {
+    /// Work-items of a group of the kernels that look at each element once.
+    pub(crate) fn line_group(&self) -> [usize; 3] {
+        [64, 1, 1]
+    }
+
+    /// Work-items of a group of the kernels that transform tiles.
+    pub(crate) fn transform_group(&self) -> [usize; 3] {
+        [self.tile_group[0], self.tile_group[1], 1]
+    }
+
+    /// The shipped parameters that fit the device best.
+    pub fn of(traits: &Traits) -> Tuning {
+        static ENTRIES: OnceLock<Vec<Entry>> = OnceLock::new();
+        let entries = ENTRIES.get_or_init(|| {
+            let database: Database = toml::from_str(SHIPPED).expect("the shipped database is well-formed");
+            database.entry
+        });
+        let exactness = |entry: &&Entry| match entry {
+            Entry { device: Some(device), .. } => (*device == traits.name).then_some(3),
+            Entry { architecture: Some(architecture), .. } => (*architecture == traits.architecture).then_some(2),
+            Entry { vendor: Some(vendor), .. } => (*vendor == traits.vendor).then_some(1),
+            _ => Some(0),
+        };
+        let best = entries.iter().filter(|entry| exactness(entry).is_some()).max_by_key(exactness);
+        best.expect("the shipped database has a default").parameters.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn traits(name: &str, architecture: &str, vendor: &str) -> Traits {
+        Traits {
+            name: name.to_string(),
+            vendor: vendor.to_string(),
+            architecture: architecture.to_string(),
+            is_cpu: false,
+            half: false,
+            alignment: 128,
+            largest_buffer: 1 << 30,
+            largest_group: 256,
+        }
+    }
+
+    #[test]
+    fn the_most_exact_entry_is_taken() {
+        assert_eq!(Tuning::of(&traits("x", "pocl-16", "amd")).lanes, 16);
+        assert_eq!(Tuning::of(&traits("x", "pocl-8", "amd")).rows, 6);
+        assert_eq!(Tuning::of(&traits("Mali-T628", "midgard", "arm")).lanes, 4);
+        assert_eq!(Tuning::of(&traits("x", "y", "z")).lanes, 4);
+    }
+
+    #[test]
+    fn shipped_parameters_are_possible() {
+        let database: Database = toml::from_str(SHIPPED).unwrap();
+        for Entry { source, parameters: p, .. } in database.entry {
+            assert!([1, 2, 4, 8, 16].contains(&p.lanes), "{source}");
+            assert!(p.rows > 0 && p.vectors > 0 && p.linear_parts > 0 && p.macs_per_byte > 0.0, "{source}");
+            assert!(p.tile_group.iter().chain(&p.work_group).all(|&items| items > 0), "{source}");
+        }
+    }
+}
