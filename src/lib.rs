@@ -40,6 +40,9 @@ pub use cnn_core::{
     layers, network, training, window,
 };
 pub use cnn_cpu::Cpu;
+pub use cnn_ocl::Ocl;
+/// The devices of OpenCL, and where its library may be.
+pub use cnn_ocl::device as opencl;
 
 /// Networks by name, with their pictures, labels and weights.
 pub use cnn_models as models;

@@ -1,6 +1,6 @@
 //! Models, weights and backends from the command line's words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -34,7 +34,14 @@ pub(crate) fn backend(name: &str, threads: Option<usize>) -> anyhow::Result<Arc<
     if threads == Some(0) {
         bail!("--threads must be at least 1");
     }
-    Ok(cnn::backend_with(name, &BackendOptions::default().threads(threads))?)
+    Ok(cnn::backend_with(name, &BackendOptions::default().threads(threads).cache(cache_folder()))?)
+}
+
+/// Where compiled kernels are kept: the user's cache folder, where there is one.
+fn cache_folder() -> Option<PathBuf> {
+    let folder = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")))?;
+    Some(cache.join("cnn").join("ocl"))
 }
 
 /// A plan; what is wrong with the weights is told with the name of their file.

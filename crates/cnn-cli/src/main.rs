@@ -1,6 +1,6 @@
 //! The `cnn` program.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod commands;
 mod load;
@@ -33,7 +33,20 @@ enum Command {
     Inspect(commands::inspect::Inspect),
 }
 
+/// The OpenCL loader knows one name; drivers bring others.
+fn look_for_opencl_everywhere() {
+    const VARIABLE: &str = "OPENCL_DYLIB_PATH";
+    if std::env::var_os(VARIABLE).is_none() {
+        #[allow(unsafe_code)]
+        // SAFETY: called first in `main`, before there is a second thread.
+        unsafe {
+            std::env::set_var(VARIABLE, cnn::opencl::LIBRARIES.join(";"));
+        }
+    }
+}
+
 fn main() -> ExitCode {
+    look_for_opencl_everywhere();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)

@@ -1,5 +1,7 @@
 //! The devices that this machine's drivers show.
 
+use std::sync::{Mutex, PoisonError};
+
 use cnn_core::Error;
 use cnn_core::backend::DeviceInfo;
 use opencl3::device::{CL_DEVICE_TYPE_ACCELERATOR, CL_DEVICE_TYPE_ALL, CL_DEVICE_TYPE_CPU, CL_DEVICE_TYPE_GPU, Device};
@@ -9,8 +11,12 @@ use opencl3::platform::get_platforms;
 /// The loader's word that there is no library.
 const NO_LIBRARY: i32 = -2000;
 
-/// Where drivers put an OpenCL library under other names than the loader looks for.
-const LIBRARIES: &[&str] = &[
+/// Names and places of an OpenCL library, the usual ones first. The loader looks for `libOpenCL.so` alone, unless the environment
+/// variable `OPENCL_DYLIB_PATH` lists others, with `;` between them, before the first device is asked for.
+pub const LIBRARIES: &[&str] = &[
+    "libOpenCL.so",
+    "libOpenCL.so.1",
+    "libmali.so",
     "/usr/lib/x86_64-linux-gnu/libOpenCL.so.1",
     "/usr/lib/aarch64-linux-gnu/libOpenCL.so.1",
     "/usr/lib/arm-linux-gnueabihf/libOpenCL.so.1",
@@ -61,6 +67,9 @@ pub struct Traits {
 
 /// All devices of all platforms, GPUs first. Errors where there is no library, no platform or no device, with the fix.
 pub fn devices() -> Result<Vec<Found>, Error> {
+    // Drivers wake up when they are first asked, and PoCL 3.1 shows no device to a second thread that asks meanwhile.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let platforms = get_platforms().map_err(|error| unavailable(explain(&error)))?;
     let mut devices = Vec::new();
     for platform in &platforms {
@@ -101,10 +110,10 @@ pub fn find(selector: &str) -> Result<Found, Error> {
     }
 }
 
-/// A path to an OpenCL library where the loader would find none under its usual name, to be put into the environment
-/// variable `OPENCL_DYLIB_PATH` before the first device is asked for.
-pub fn library_elsewhere() -> Option<&'static str> {
-    LIBRARIES.iter().copied().find(|path| std::path::Path::new(path).exists())
+/// An OpenCL library under another name than the loader looks for.
+fn library_elsewhere() -> Option<&'static str> {
+    let is_there = |path: &&str| path.starts_with('/') && std::path::Path::new(path).exists();
+    LIBRARIES.iter().copied().find(is_there)
 }
 
 fn explain(error: &ClError) -> String {

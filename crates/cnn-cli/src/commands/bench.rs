@@ -24,7 +24,7 @@ pub(crate) struct Bench {
     /// The input, a .npy file of float32 [N, C, H, W]; grey everywhere otherwise.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// auto, cpu or reference.
+    /// auto, cpu, ocl, ocl:N for the device of this number, ocl:NAME for one whose name has this in it, or reference.
     #[arg(long, default_value = "auto")]
     backend: String,
     /// A row of the backend's table, used wherever it accepts, such as conv2d/direct.

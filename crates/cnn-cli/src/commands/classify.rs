@@ -24,7 +24,7 @@ pub(crate) struct Classify {
     /// Its weights, a safetensors file; those that come with the model otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// auto, cpu, reference, or all of them in turn.
+    /// auto, cpu, ocl, ocl:N, ocl:NAME, reference, or all that this machine can run in turn.
     #[arg(long, default_value = "auto")]
     backend: String,
     /// How many classes to name, the likeliest first.
@@ -84,7 +84,16 @@ impl Classify {
 
     fn backends(&self) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
         match self.backend.as_str() {
-            "all" => backends().iter().map(|entry| load::backend(entry.name, self.threads)).collect(),
+            "all" => Ok(backends()
+                .iter()
+                .filter_map(|entry| match load::backend(entry.name, self.threads) {
+                    Ok(backend) => Some(backend),
+                    Err(error) => {
+                        tracing::warn!("{error}");
+                        None
+                    }
+                })
+                .collect()),
             name => Ok(vec![load::backend(name, self.threads)?]),
         }
     }

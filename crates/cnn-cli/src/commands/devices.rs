@@ -1,7 +1,7 @@
 //! `cnn devices`
 
 use clap::Args;
-use cnn::{BackendOptions, DeviceInfo, backends};
+use cnn::{DeviceInfo, backends};
 use serde::Serialize;
 
 use crate::output::{Output, table};
@@ -12,7 +12,7 @@ pub(crate) struct Devices {}
 
 #[derive(Serialize)]
 struct Found {
-    backend: &'static str,
+    backend: String,
     device: Option<DeviceInfo>,
     error: Option<String>,
 }
@@ -22,23 +22,26 @@ impl Devices {
         let mut rows = table(&["backend", "device", "driver", "threads", "memory", "what it is"], 3..5);
         let mut found = Vec::new();
         for entry in backends() {
-            let created = entry.create(&BackendOptions::default());
-            let (device, error) = match created {
-                Ok(backend) => (Some(backend.device().clone()), None),
-                Err(error) => (None, Some(error.to_string())),
-            };
-            rows.add_row(match (&device, &error) {
-                (Some(device), _) => vec![
-                    entry.name.to_string(),
-                    device.name.clone(),
-                    device.driver.clone(),
-                    device.threads.to_string(),
-                    memory(device.memory),
-                    [&[entry.summary.to_string()], &device.features[..]].concat().join(", "),
-                ],
-                (None, error) => vec![entry.name.to_string(), error.clone().unwrap_or_default()],
-            });
-            found.push(Found { backend: entry.name, device, error });
+            match entry.devices() {
+                Ok(devices) => {
+                    for (backend, device) in devices {
+                        rows.add_row([
+                            backend.clone(),
+                            device.name.clone(),
+                            device.driver.clone(),
+                            device.threads.to_string(),
+                            memory(device.memory),
+                            [&[entry.summary.to_string()], &device.features[..]].concat().join(", "),
+                        ]);
+                        found.push(Found { backend, device: Some(device), error: None });
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    rows.add_row([entry.name, &error]);
+                    found.push(Found { backend: entry.name.to_string(), device: None, error: Some(error) });
+                }
+            }
         }
         output.say(rows.trim_fmt());
         output.finish(&serde_json::json!({ "backends": found }))

@@ -23,7 +23,7 @@ pub(crate) struct Test {
     /// Its weights, a safetensors file; those that come with the model otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// auto, cpu or reference.
+    /// auto, cpu, ocl, ocl:N for the device of this number, ocl:NAME for one whose name has this in it, or reference.
     #[arg(long, default_value = "auto")]
     backend: String,
     /// Threads of the cpu backend; the physical cores otherwise.
