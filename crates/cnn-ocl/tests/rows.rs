@@ -1,0 +1,115 @@
+//! Every row of the convolution table, by name, over every convolution case that it accepts and over random ones.
+
+use std::sync::LazyLock;
+
+use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
+use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference};
+use cnn_ocl::Ocl;
+use cnn_ocl::ops::conv2d::TABLE;
+use cnn_testkit::conformance::{random_input, random_weights};
+use cnn_testkit::{Case, cases, difference};
+use proptest::prelude::*;
+
+static OCL: LazyLock<Ocl> = LazyLock::new(|| Ocl::new("").expect("an OpenCL device"));
+
+/// The relative difference of a row from the reference; `None` where the row refuses.
+fn run(network: &Network, row: &str, batch: usize) -> Option<f64> {
+    let (weights, input) = (random_weights(network, 5), random_input(network, batch, 6));
+    let options = CompileOptions::default().algorithm(row).strict();
+    let plan = match OCL.compile(network, &weights, &options) {
+        Ok(plan) => plan,
+        Err(Error::Backend { reason, .. }) => {
+            assert!(reason.contains("refuses"), "{reason}");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    assert_eq!(algorithm_of(plan.as_ref()), format!("conv2d/{row}"));
+    let got = plan.session().unwrap().run(&input).unwrap();
+    let plain = Reference::new().compile(network, &weights, &CompileOptions::default()).unwrap();
+    let want = plain.session().unwrap().run(&input).unwrap();
+    Some(difference(&got.to_f32(), &want.to_f32()).map_or(f64::INFINITY, |d| d.relative_rms))
+}
+
+fn algorithm_of(plan: &dyn Plan) -> String {
+    plan.report().steps.iter().find(|step| step.kind == "Conv2d").unwrap().algorithm.clone()
+}
+
+#[test]
+fn every_row_agrees_on_every_case_that_it_accepts() {
+    let convolutions: Vec<Case> = cases().into_iter().filter(|c| matches!(c.layer, Layer::Conv2d(_))).collect();
+    for row in TABLE {
+        let mut accepted = 0;
+        for case in &convolutions {
+            if let Some(apart) = run(&case.network().unwrap(), row.name(), case.batch) {
+                let tolerance = if row.name().starts_with("winograd") { 5e-6 } else { case.tolerance };
+                assert!(apart <= tolerance, "{} by {}: {apart:e}", case.name, row.name());
+                accepted += 1;
+            }
+        }
+        assert!(accepted >= 2, "{} takes only {accepted} cases", row.name());
+    }
+}
+
+prop_compose! {
+    /// A convolution that fits its input, over all of its settings, in some cases with a ReLU and a pooling behind it.
+    fn convolution()(
+        // Few channels, or whole blocks of some device's lanes.
+        (group_in, group_out) in prop_oneof![(1usize..5, 1usize..8), (Just(16), 1usize..40), (Just(32), Just(16))],
+        groups in 1usize..4,
+        kernel in [1usize..6, 1..6], stride in [1usize..4, 1..4], dilation in [1usize..4, 1..4],
+        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4, pooled: bool,
+    ) -> (Network, usize) {
+        let conv = Conv2d::new(group_out * groups, kernel).stride(stride).dilation(dilation).padding(padding).groups(groups);
+        let span = |a: usize| dilation[a] * (kernel[a] - 1) + 1;
+        let extent = |a: usize| (span(a) + room[a]).saturating_sub(padding[a] + padding[a + 2]).max(1);
+        let mut net = Network::builder("random", [group_in * groups, extent(0), extent(1)]);
+        net.push("conv", conv).unwrap();
+        if pooled && net.push("relu", Activation::Relu).is_ok() {
+            // Refused, and so left out, where there are fewer than two rows or columns.
+            net.push("pool", MaxPool2d::new(2)).ok();
+        }
+        (net.finish().unwrap(), batch)
+    }
+}
+
+prop_compose! {
+    /// A convolution of 3 x 3 windows, which Winograd's rows take.
+    fn three_by_three()(
+        inputs in 1usize..40, outputs in 1usize..40, extent in [1usize..20, 1..20],
+        padding in [1usize..3, 1..3, 1..3, 1..3], batch in 1usize..4, pooled: bool,
+    ) -> (Network, usize) {
+        let mut net = Network::builder("random", [inputs, extent[0], extent[1]]);
+        net.push("conv", Conv2d::new(outputs, 3).padding(padding)).unwrap();
+        net.push("relu", Activation::Relu).unwrap();
+        if pooled {
+            net.push("pool", MaxPool2d::new(2)).ok();
+        }
+        (net.finish().unwrap(), batch)
+    }
+}
+
+fn every_row_agrees(network: &Network, batch: usize) -> Result<(), TestCaseError> {
+    for row in TABLE {
+        if let Some(apart) = run(network, row.name(), batch) {
+            let tolerance = if row.name().starts_with("winograd") { 5e-6 } else { 1e-6 };
+            prop_assert!(apart <= tolerance, "{}: {:e}", row.name(), apart);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    // Kernels are compiled for most of them, so few are drawn.
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn rows_agree_on_random_convolutions((network, batch) in convolution()) {
+        every_row_agrees(&network, batch)?;
+    }
+
+    #[test]
+    fn rows_agree_on_random_three_by_three_windows((network, batch) in three_by_three()) {
+        every_row_agrees(&network, batch)?;
+    }
+}
