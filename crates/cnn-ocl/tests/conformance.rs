@@ -3,7 +3,8 @@
 
 use cnn_ocl::Ocl;
 use cnn_ocl::device;
-use cnn_testkit::conformance::check_inference;
+use cnn_ocl::tuning::Tuning;
+use cnn_testkit::conformance::{check_inference, shared_plan};
 
 #[test]
 fn every_device_conforms() {
@@ -11,4 +12,15 @@ fn every_device_conforms() {
         println!("{}", found.info.name);
         check_inference(&Ocl::new(&found.index.to_string()).unwrap());
     }
+}
+
+#[test]
+fn threads_share_a_plan() {
+    shared_plan(&Ocl::new("").unwrap());
+}
+
+/// Narrow vectors, groups of several work-items, shared sums: what GPUs get, on whatever device is here.
+#[test]
+fn the_parameters_of_unknown_devices_conform() {
+    check_inference(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
 }

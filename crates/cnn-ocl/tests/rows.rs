@@ -101,7 +101,7 @@ fn every_row_agrees(network: &Network, batch: usize) -> Result<(), TestCaseError
 
 proptest! {
     // Kernels are compiled for most of them, so few are drawn.
-    #![proptest_config(ProptestConfig::with_cases(16))]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.min(16), ..ProptestConfig::default() })]
 
     #[test]
     fn rows_agree_on_random_convolutions((network, batch) in convolution()) {

@@ -12,10 +12,11 @@ use crate::{assert_close, cases, difference, uniform, whole_networks};
 /// Where the backend does not do as the reference does, with all cases that failed.
 pub fn check(backend: &dyn Backend) {
     check_inference(backend);
+    shared_plan(backend);
     training(backend);
 }
 
-/// The suite without training.
+/// What one thread sees of inference.
 ///
 /// # Panics
 /// As [`check`] does.
@@ -24,7 +25,6 @@ pub fn check_inference(backend: &dyn Backend) {
     any_batch(backend);
     not_a_number(backend);
     errors(backend);
-    shared_plan(backend);
 }
 
 /// Weights with nothing special about them: running means and variances, slopes and biases are drawn too.
@@ -168,7 +168,7 @@ fn errors(backend: &dyn Backend) {
 }
 
 /// Threads that share a plan, each with a session of its own, get the same answers.
-fn shared_plan(backend: &dyn Backend) {
+pub fn shared_plan(backend: &dyn Backend) {
     let network = &whole_networks().expect("they fit")[1];
     let plan = backend.compile(network, &random_weights(network, 5), &CompileOptions::default()).expect("compiles");
     let inputs: Vec<Tensor> = (0..4).map(|i| random_input(network, 2, i)).collect();

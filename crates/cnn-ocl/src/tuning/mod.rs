@@ -61,22 +61,32 @@ impl Tuning {
         [self.tile_group[0], self.tile_group[1], 1]
     }
 
+    /// The shipped parameters for devices of which nothing is known.
+    pub fn fallback() -> Tuning {
+        let default = shipped().iter().find(|e| e.device.is_none() && e.architecture.is_none() && e.vendor.is_none());
+        default.expect("the shipped database has a default").parameters.clone()
+    }
+
     /// The shipped parameters that fit the device best.
     pub fn of(traits: &Traits) -> Tuning {
-        static ENTRIES: OnceLock<Vec<Entry>> = OnceLock::new();
-        let entries = ENTRIES.get_or_init(|| {
-            let database: Database = toml::from_str(SHIPPED).expect("the shipped database is well-formed");
-            database.entry
-        });
         let exactness = |entry: &&Entry| match entry {
             Entry { device: Some(device), .. } => (*device == traits.name).then_some(3),
             Entry { architecture: Some(architecture), .. } => (*architecture == traits.architecture).then_some(2),
             Entry { vendor: Some(vendor), .. } => (*vendor == traits.vendor).then_some(1),
             _ => Some(0),
         };
-        let best = entries.iter().filter(|entry| exactness(entry).is_some()).max_by_key(exactness);
-        best.expect("the shipped database has a default").parameters.clone()
+        let best = shipped().iter().filter(|entry| exactness(entry).is_some()).max_by_key(exactness);
+        best.map_or_else(Tuning::fallback, |entry| entry.parameters.clone())
     }
+}
+
+/// The shipped entries.
+fn shipped() -> &'static [Entry] {
+    static ENTRIES: OnceLock<Vec<Entry>> = OnceLock::new();
+    ENTRIES.get_or_init(|| {
+        let database: Database = toml::from_str(SHIPPED).expect("the shipped database is well-formed");
+        database.entry
+    })
 }
 
 #[cfg(test)]
@@ -106,8 +116,7 @@ mod tests {
 
     #[test]
     fn shipped_parameters_are_possible() {
-        let database: Database = toml::from_str(SHIPPED).unwrap();
-        for Entry { source, parameters: p, .. } in database.entry {
+        for Entry { source, parameters: p, .. } in shipped() {
             assert!([1, 2, 4, 8, 16].contains(&p.lanes), "{source}");
             assert!(p.rows > 0 && p.vectors > 0 && p.linear_parts > 0 && p.macs_per_byte > 0.0, "{source}");
             assert!(p.tile_group.iter().chain(&p.work_group).all(|&items| items > 0), "{source}");

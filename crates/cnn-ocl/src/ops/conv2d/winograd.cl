@@ -46,9 +46,9 @@ inline void from_frequencies(vec *d, const int s) {
 // Tiles are counted over the whole batch, `first` is the first of those at hand.
 // frequencies: [N * N][tiles at hand][blocks * LANES]
 kernel void transform_input(const global float *restrict input, global float *restrict frequencies, int first, int count,
-                            int total, int blocks, int height, int width, int top, int left, int tiles_y, int tiles_x) {
+                            int blocks, int height, int width, int top, int left, int tiles_y, int tiles_x) {
   const int tile = get_global_id(0), block = get_global_id(1);
-  if (tile >= count || first + tile >= total) return;
+  if (tile >= count || block >= blocks) return;
   const int x = (first + tile) % tiles_x, y = (first + tile) / tiles_x % tiles_y, sample = (first + tile) / tiles_x / tiles_y;
   input += (sample * blocks + block) * height * width * LANES;
   vec d[N * N];
@@ -82,10 +82,10 @@ kernel void transform_input(const global float *restrict input, global float *re
 
 // frequencies: [N * N][blocks][tiles at hand][LANES]. With POOL, 2 x 2 maxima are written instead of outputs.
 kernel void transform_output(const global float *restrict frequencies, const global float *restrict bias,
-                             global float *restrict output, int first, int count, int total, int blocks, int height,
+                             global float *restrict output, int first, int count, int blocks, int height,
                              int width, int tiles_y, int tiles_x, float parameter) {
   const int tile = get_global_id(0), block = get_global_id(1);
-  if (tile >= count || first + tile >= total) return;
+  if (tile >= count || block >= blocks) return;
   const int x = (first + tile) % tiles_x, y = (first + tile) / tiles_x % tiles_y, sample = (first + tile) / tiles_x / tiles_y;
   vec d[N * N];
   frequencies += (block * count + tile) * LANES;

@@ -165,7 +165,7 @@ impl WinogradKernel {
     }
 
     /// The three steps of some of the tiles.
-    fn launches_of(&self, driver: &Driver, tiles: Range<usize>, total: usize) -> Result<[Launch; 3]> {
+    fn launches_of(&self, driver: &Driver, tiles: Range<usize>) -> Result<[Launch; 3]> {
         let (lanes, columns) = (driver.tuning.lanes, self.columns(driver));
         let (code, parameter) = activation_code(self.activation);
         let defines = [
@@ -178,7 +178,7 @@ impl WinogradKernel {
         let Plane { rows, columns: across } = &self.plane;
         let count = tiles.len();
         let [inputs, outputs] = [self.panels.depth / lanes, columns / lanes];
-        let at = [tiles.start, count, total];
+        let at = [tiles.start, count];
         let group = driver.tuning.transform_group();
         let input = Launch::new(&program, "transform_input", [count, inputs, 1])
             .group(group)
@@ -216,7 +216,7 @@ impl Kernel for WinogradKernel {
         let run = self.run(driver, batch);
         let mut launches = Vec::new();
         for start in (0..total).step_by(run) {
-            launches.extend(self.launches_of(driver, start..(start + run).min(total), total)?);
+            launches.extend(self.launches_of(driver, start..(start + run).min(total))?);
         }
         Ok(launches)
     }
