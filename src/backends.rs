@@ -37,7 +37,8 @@ pub enum Error {
 pub struct BackendOptions {
     /// Threads of the host that work at a time; `None` for one a physical core.
     pub threads: Option<usize>,
-    /// A folder in which `ocl` keeps compiled kernels from process to process; `None` for none.
+    /// A folder in which `ocl` keeps compiled kernels from process to process, and finds what was tuned for its devices
+    /// (`tuning.toml`); `None` for none.
     pub cache: Option<PathBuf>,
 }
 
@@ -115,8 +116,11 @@ const BACKENDS: &[BackendEntry] = &[
         name: "ocl",
         summary: "OpenCL",
         create: |options, device| {
-            let builder = Ocl::builder();
-            Ok(Arc::new(options.cache.iter().fold(builder, |builder, folder| builder.cache(folder)).build(device)?))
+            let builder = match &options.cache {
+                Some(folder) => Ocl::builder().cache(folder).tuning_file(folder.join("tuning.toml")),
+                None => Ocl::builder(),
+            };
+            Ok(Arc::new(builder.build(device)?))
         },
         devices: Some(|| Ok(cnn_ocl::device::devices()?.into_iter().map(|found| found.info).collect())),
     },

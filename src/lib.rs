@@ -41,8 +41,11 @@ pub use cnn_core::{
 };
 pub use cnn_cpu::Cpu;
 pub use cnn_ocl::Ocl;
-/// The devices of OpenCL, and where its library may be.
-pub use cnn_ocl::device as opencl;
+/// The devices of OpenCL, where its library may be, and the tuner of its kernels.
+pub mod opencl {
+    pub use cnn_ocl::device::{Found, LIBRARIES, Traits, devices, find};
+    pub use cnn_ocl::tuning::{Outcome, Tried, Tuning, tune, write_tuning};
+}
 
 /// Networks by name, with their pictures, labels and weights.
 pub use cnn_models as models;

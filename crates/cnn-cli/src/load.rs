@@ -37,6 +37,11 @@ pub(crate) fn backend(name: &str, threads: Option<usize>) -> anyhow::Result<Arc<
     Ok(cnn::backend_with(name, &BackendOptions::default().threads(threads).cache(cache_folder()))?)
 }
 
+/// Where the parameters of tuned OpenCL devices are kept.
+pub(crate) fn tuning_file() -> Option<PathBuf> {
+    Some(cache_folder()?.join("tuning.toml"))
+}
+
 /// Where compiled kernels are kept: the user's cache folder, where there is one.
 fn cache_folder() -> Option<PathBuf> {
     let folder = |variable| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -1,11 +1,12 @@
 //! The backend object: a device and what is known of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
+use cnn_core::backend::{Backend, Ceilings, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
 use cnn_core::{Network, Result, Weights};
 
+use crate::ceilings;
 use crate::device::{self, Found};
 use crate::driver::Driver;
 use crate::plan;
@@ -15,6 +16,7 @@ use crate::tuning::Tuning;
 #[derive(Debug, Clone)]
 pub struct Ocl {
     driver: Arc<Driver>,
+    ceilings: Arc<OnceLock<Option<Ceilings>>>,
 }
 
 impl Ocl {
@@ -29,6 +31,23 @@ impl Ocl {
         OclBuilder::default()
     }
 
+    /// The parameters of its kernels.
+    pub fn tuning(&self) -> &Tuning {
+        &self.driver.tuning
+    }
+
+    /// The same device with other parameters.
+    pub fn with_tuning(&self, tuning: Tuning) -> Result<Self> {
+        let Driver { found, cache, .. } = &*self.driver;
+        let driver = Driver::new(found.clone(), tuning, cache.clone())?;
+        Ok(Ocl { driver: Arc::new(driver), ceilings: Arc::default() })
+    }
+
+    /// What the device does at most with these parameters.
+    pub fn measure(&self) -> Result<Ceilings> {
+        ceilings::measure(&self.driver)
+    }
+
     /// The device.
     pub fn found(&self) -> &Found {
         &self.driver.found
@@ -40,6 +59,7 @@ impl Ocl {
 pub struct OclBuilder {
     cache: Option<PathBuf>,
     tuning: Option<Tuning>,
+    file: Option<PathBuf>,
 }
 
 impl OclBuilder {
@@ -55,11 +75,19 @@ impl OclBuilder {
         self
     }
 
+    /// Looks for the device's parameters in this file, which [`tune`](crate::tuning::tune) made, before the shipped ones. A file
+    /// that cannot be read is warned of.
+    pub fn tuning_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = Some(path.as_ref().to_path_buf());
+        self
+    }
+
     /// Opens the device. Errors as [`Ocl::new`] does.
     pub fn build(self, selector: &str) -> Result<Ocl> {
         let found = device::find(selector)?;
-        let tuning = self.tuning.unwrap_or_else(|| Tuning::of(&found.traits));
-        Ok(Ocl { driver: Arc::new(Driver::new(found, tuning, self.cache)?) })
+        let of_file = || Tuning::of_file(self.file.as_deref()?, &found.traits);
+        let tuning = self.tuning.or_else(of_file).unwrap_or_else(|| Tuning::of(&found.traits));
+        Ok(Ocl { driver: Arc::new(Driver::new(found, tuning, self.cache)?), ceilings: Arc::default() })
     }
 }
 
@@ -70,6 +98,13 @@ impl Backend for Ocl {
 
     fn device(&self) -> &DeviceInfo {
         &self.driver.found.info
+    }
+
+    fn ceilings(&self) -> Option<Ceilings> {
+        *self.ceilings.get_or_init(|| {
+            let measured = self.measure();
+            measured.inspect_err(|error| tracing::warn!("the device's ceilings are not known: {error}")).ok()
+        })
     }
 
     fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {

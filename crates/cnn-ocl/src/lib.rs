@@ -8,6 +8,7 @@
 
 mod backend;
 mod buffer;
+mod ceilings;
 pub mod device;
 mod driver;
 mod kernel;
@@ -16,6 +17,7 @@ pub mod ops;
 mod plan;
 mod program;
 mod session;
+mod single;
 pub mod tuning;
 
-pub use backend::Ocl;
+pub use backend::{Ocl, OclBuilder};

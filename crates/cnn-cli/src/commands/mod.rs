@@ -6,3 +6,4 @@ pub(crate) mod devices;
 pub(crate) mod inspect;
 pub(crate) mod test;
 pub(crate) mod train;
+pub(crate) mod tune;

@@ -6,7 +6,7 @@ mod convert;
 mod elementwise;
 mod linear;
 mod pool;
-mod tiles;
+pub(crate) mod tiles;
 
 use cnn_core::layers::Activation;
 use cnn_core::lowering::Layout;

@@ -113,7 +113,7 @@ impl Product<'_> {
         let [count, x_matrix, y_matrix] = self.matrices;
         let rows = even_rows(self.rows, driver.tuning.rows);
         let (code, parameter) = activation_code(self.activation);
-        let x_row = if rows > 1 { panels.depth } else { 0 };
+        let x_row = if self.rows > 1 { panels.depth } else { 0 };
         let program = driver.program(SOURCE, &defines(panels, [rows, x_row, 1], (self.bias, code)))?;
         let items = [self.rows.div_ceil(rows), panels.count(), count];
         let [along, across] = driver.tuning.tile_group;

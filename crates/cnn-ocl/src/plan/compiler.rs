@@ -13,6 +13,13 @@ use crate::driver::Driver;
 use crate::kernel::{HostLayer, Kernel};
 use crate::ops::conv2d::{self, Parameters, Prepared, Problem};
 use crate::ops::{self, Convert, Failure, LinearKernel};
+use crate::single;
+
+/// A row, and its cost in bytes that the device could have read meanwhile.
+type Ranked = (&'static dyn conv2d::Algorithm, f64);
+
+/// What the model takes a byte for, to show its costs as times: 50 GB/s.
+const SECONDS_A_BYTE: f64 = 2e-11;
 
 pub(super) struct Compiler<'a> {
     pub(super) program: &'a Program<'a>,
@@ -56,7 +63,10 @@ impl Compiler<'_> {
         let parameters = lowering::parameters(self.program, self.weights, step)?;
         let bias = parameters.get(1).map(|bias| &bias[..]);
         let parameters = Parameters { weight: &parameters[0], bias, activation: step.activation };
-        let ranked = conv2d::ranked(&problem, self.options.batch);
+        let mut ranked = conv2d::ranked(&problem, self.options.batch);
+        if self.options.timed {
+            self.time(&problem, parameters, &mut ranked)?;
+        }
         let rows: Vec<_> = ranked.iter().map(|&(row, _)| row).collect();
         let wish = self.options.algorithm.as_deref();
         let choice = choose("conv2d", &rows, &problem, layer, wish)?;
@@ -65,10 +75,9 @@ impl Compiler<'_> {
         for parameter in network.parameters_of(step.node) {
             self.weights.release(&parameter.name, 0..parameter.shape.elements());
         }
-        // The model counts bytes; at a rate of one a nanosecond they are candidates' times relative to each other.
         let considered = ranked.iter().filter(|(_, cost)| cost.is_finite()).map(|&(row, cost)| Candidate {
             algorithm: format!("conv2d/{}", row.name()),
-            time: Duration::from_nanos(cost as u64),
+            time: Duration::from_secs_f64(cost * SECONDS_A_BYTE),
         });
         Ok(Chosen {
             prepared,
@@ -77,6 +86,34 @@ impl Compiler<'_> {
             considered: considered.collect(),
             macs: choice.row.work(&problem, 1).macs as u64,
         })
+    }
+
+    /// Puts the device's times in place of the model's costs, for the rows that the model does not think hopeless; the others, and
+    /// those that fail, go last.
+    fn time(&self, problem: &Problem, parameters: Parameters<'_>, ranked: &mut [Ranked]) -> Result<()> {
+        const HOPELESS: f64 = 8.0;
+        let accepting = ranked.iter().map(|&(_, cost)| cost).filter(|cost| cost.is_finite());
+        let limit = HOPELESS * accepting.fold(f64::INFINITY, f64::min);
+        let batch = self.options.batch;
+        let input = Shape::from([problem.in_channels, problem.plane.rows.input, problem.plane.columns.input]);
+        for (row, cost) in ranked.iter_mut().filter(|(_, cost)| cost.is_finite()) {
+            let timed = || {
+                let Prepared { kernel, input: layout, output, pooled } =
+                    row.prepare(self.driver, problem, parameters)?;
+                let extents = problem.plane.output().map(|extent| if pooled { extent / 2 } else { extent });
+                let shape = Shape::from([problem.conv.out_channels, extents[0], extents[1]]);
+                let floats = (&[batch * layout.elements(&input)][..], batch * output.elements(&shape));
+                single::time(self.driver, &*kernel, batch, floats)
+            };
+            let time = if *cost <= limit { timed() } else { Ok(Duration::MAX) };
+            let time = time.inspect_err(|error| tracing::warn!("{} is left out: {error}", row.name()));
+            *cost = match time {
+                Ok(time) if time < Duration::MAX => time.as_secs_f64() / SECONDS_A_BYTE,
+                _ => f64::INFINITY,
+            };
+        }
+        ranked.sort_by(|(_, a), (_, b)| a.total_cmp(b));
+        Ok(())
     }
 
     fn linear(&self, step: &passes::Step, home: &Slot) -> Result<Chosen<Box<dyn Kernel>>> {

@@ -1,8 +1,14 @@
 //! What is known of each device: the parameters of the kernels, looked up by device, architecture, vendor, default.
 
+mod search;
+mod space;
+
+use std::path::Path;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
+
+pub use search::{Outcome, Tried, tune, write_tuning};
 
 use crate::device::Traits;
 
@@ -44,7 +50,7 @@ struct Entry {
     parameters: Tuning,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Database {
     entry: Vec<Entry>,
@@ -78,6 +84,45 @@ impl Tuning {
         let best = shipped().iter().filter(|entry| exactness(entry).is_some()).max_by_key(exactness);
         best.map_or_else(Tuning::fallback, |entry| entry.parameters.clone())
     }
+
+    /// What a user's file, written by the tuner, has about the device. A file that is missing says nothing; one that cannot be
+    /// read or understood is warned of.
+    pub fn of_file(path: &Path, traits: &Traits) -> Option<Tuning> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!("{}: {error}; the shipped parameters are used", path.display());
+                return None;
+            }
+        };
+        let found =
+            toml::from_str::<Database>(&text).map_err(|error| error.message().to_string()).and_then(|database| {
+                let entry = database.entry.into_iter().rev().find(|entry| entry.device.as_ref() == Some(&traits.name));
+                entry.map(|entry| entry.parameters.checked()).transpose()
+            });
+        found.unwrap_or_else(|reason| {
+            tracing::warn!("{}: {reason}; the shipped parameters are used", path.display());
+            None
+        })
+    }
+
+    /// The parameters, if kernels can be made with them.
+    fn checked(self) -> Result<Tuning, String> {
+        let positive = [self.rows, self.vectors, self.linear_parts, self.winograd_bytes];
+        let groups = self.tile_group.into_iter().chain(self.work_group);
+        let possible = [1, 2, 4, 8, 16].contains(&self.lanes)
+            && positive.into_iter().chain(groups).all(|value| value > 0)
+            && self.rows * self.vectors * self.lanes <= 1 << 12
+            && self.macs_per_byte > 0.0
+            && self.macs_per_byte.is_finite();
+        if possible { Ok(self) } else { Err(format!("no kernels can be made with {self:?}")) }
+    }
+}
+
+/// The text of a database of these entries.
+fn text(entries: &[Entry]) -> String {
+    toml::to_string(&Database { entry: entries.to_vec() }).expect("entries are tables of numbers")
 }
 
 /// The shipped entries.
@@ -117,9 +162,30 @@ mod tests {
     #[test]
     fn shipped_parameters_are_possible() {
         for Entry { source, parameters: p, .. } in shipped() {
-            assert!([1, 2, 4, 8, 16].contains(&p.lanes), "{source}");
-            assert!(p.rows > 0 && p.vectors > 0 && p.linear_parts > 0 && p.macs_per_byte > 0.0, "{source}");
-            assert!(p.tile_group.iter().chain(&p.work_group).all(|&items| items > 0), "{source}");
+            assert_eq!(p.clone().checked().as_ref(), Ok(p), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_users_file_is_read_back_and_garbage_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tuning.toml");
+        let traits = traits("a device", "x", "y");
+        assert_eq!(Tuning::of_file(&path, &traits), None);
+        let tuned = Tuning { rows: 3, ..Tuning::fallback() };
+        let entry = |device: &str, tuning: &Tuning| Entry {
+            device: Some(device.to_string()),
+            architecture: None,
+            vendor: None,
+            source: "a test".to_string(),
+            parameters: tuning.clone(),
+        };
+        std::fs::write(&path, text(&[entry("another", &Tuning::fallback()), entry("a device", &tuned)])).unwrap();
+        assert_eq!(Tuning::of_file(&path, &traits), Some(tuned.clone()));
+        let impossible = Tuning { lanes: 3, ..tuned };
+        for garbage in ["", "[[entry]]", "lanes = 3", "\u{0}\u{ff}", &text(&[entry("a device", &impossible)])] {
+            std::fs::write(&path, garbage).unwrap();
+            assert_eq!(Tuning::of_file(&path, &traits), None, "{garbage}");
         }
     }
 }

@@ -1,0 +1,99 @@
+//! What the tuner tries: the values of each parameter, the work that is timed, and what does not fit a device.
+
+use cnn_core::layers::{Conv2d, Linear};
+use cnn_core::{Network, Result};
+
+use super::Tuning;
+use crate::device::Traits;
+
+/// Parameters that are tried together on one piece of work.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Subject {
+    /// Its name in what is shown.
+    pub(super) name: &'static str,
+    /// The row whose time counts, where the work is a convolution.
+    pub(super) algorithm: Option<&'static str>,
+    /// The work.
+    pub(super) network: fn() -> Result<Network>,
+    /// Every variant of a tuning.
+    pub(super) variants: fn(&Tuning) -> Vec<Tuning>,
+}
+
+/// In the order in which they are tried; later ones build on what earlier ones found.
+pub(super) const SUBJECTS: &[Subject] = &[
+    Subject {
+        name: "tiles of the products",
+        algorithm: None,
+        network: || {
+            // Most of what networks do: 3 x 3 windows by Winograd, pointwise and strided ones by the depth-flattened row.
+            let mut net = Network::builder("convolutions", [64, 56, 56]);
+            net.push("3x3", Conv2d::new(128, 3).padding(1))?;
+            net.push("pointwise", Conv2d::new(128, 1))?;
+            net.push("strided", Conv2d::new(128, 3).padding(1).stride(2))?;
+            net.push("small", Conv2d::new(256, 3).padding(1).stride(2))?;
+            net.finish()
+        },
+        variants: tiles,
+    },
+    Subject {
+        name: "transformed values at a time in Winograd convolution",
+        algorithm: Some("conv2d/winograd_f4"),
+        network: || convolution(64, 64, 112),
+        variants: |base| (20..28).map(|log| Tuning { winograd_bytes: 1 << log, ..base.clone() }).collect(),
+    },
+    Subject {
+        name: "work-groups of the direct convolution",
+        algorithm: Some("conv2d/work_group"),
+        network: || convolution(16, 16, 56),
+        variants: |base| {
+            let sizes = [1, 2, 4, 8, 16, 32, 64];
+            let pairs = sizes.into_iter().flat_map(|across| sizes.map(|down| [across, down]));
+            // The paper's sizes, 1 x 1 to 16 x 16, and flat ones that fill a device's group.
+            let wanted = pairs.filter(|[across, down]| across * down <= 256 && *down <= 16);
+            wanted.map(|work_group| Tuning { work_group, ..base.clone() }).collect()
+        },
+    },
+    Subject {
+        name: "parts of a fully connected layer's sums",
+        algorithm: None,
+        network: || {
+            let mut net = Network::builder("linear", [4096]);
+            net.push("linear", Linear::new(1024))?;
+            net.finish()
+        },
+        variants: |base| (0..9).map(|log| Tuning { linear_parts: 1 << log, ..base.clone() }).collect(),
+    },
+];
+
+fn convolution(inputs: usize, outputs: usize, extent: usize) -> Result<Network> {
+    let mut net = Network::builder("convolution", [inputs, extent, extent]);
+    net.push("conv", Conv2d::new(outputs, 3).padding(1))?;
+    net.finish()
+}
+
+/// Vectors, heights and widths of tiles, and groups of them.
+fn tiles(base: &Tuning) -> Vec<Tuning> {
+    /// Sums beyond this fit no device's registers.
+    const MOST_FLOATS: usize = 512;
+    let mut all = Vec::new();
+    for lanes in [4, 8, 16] {
+        for vectors in [1, 2, 4] {
+            for rows in [1, 2, 4, 6, 7, 8, 12, 14] {
+                for tile_group in [[1, 1], [4, 4], [8, 8], [16, 4], [16, 8], [32, 2]] {
+                    if rows * vectors * lanes <= MOST_FLOATS {
+                        all.push(Tuning { lanes, vectors, rows, tile_group, ..base.clone() });
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+/// Whether the device can run it at all.
+pub(super) fn fits(tuning: &Tuning, traits: &Traits) -> bool {
+    let group = |[across, down]: [usize; 2]| across * down <= traits.largest_group;
+    // A compilation for each size of a group is what costs on a processor, and groups gain nothing there.
+    let worth = !traits.is_cpu || tuning.tile_group == [1, 1];
+    group(tuning.tile_group) && group(tuning.work_group) && worth
+}
