@@ -7,6 +7,8 @@ use cnn_core::{Backend, DeviceInfo, Reference};
 use cnn_cpu::Cpu;
 use cnn_ocl::Ocl;
 
+use crate::Split;
+
 /// Why there is no backend of a name.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -138,7 +140,7 @@ pub fn backends() -> &'static [BackendEntry] {
 }
 
 /// A backend by name: `auto` for the fastest that this machine can run, or one of [`backends()`]; `ocl:1` and `ocl:mali`
-/// choose a device by its number or a part of its name. The environment variable `CNN_BACKEND` replaces `auto`.
+/// choose a device by its number or a part of its name, and `cpu+ocl:0` is a [`Split`] over several. The environment variable `CNN_BACKEND` replaces `auto`.
 pub fn backend(name: &str) -> Result<Arc<dyn Backend>, Error> {
     backend_with(name, &BackendOptions::default())
 }
@@ -153,6 +155,12 @@ pub fn backend_with(name: &str, options: &BackendOptions) -> Result<Arc<dyn Back
 }
 
 fn create(name: &str, origin: &'static str, options: &BackendOptions) -> Result<Arc<dyn Backend>, Error> {
+    if name.contains('+') {
+        let parts = name.split('+').map(|part| create(part, origin, options)).collect::<Result<Vec<_>, _>>()?;
+        let unavailable =
+            |cause: cnn_core::Error| Error::Unavailable { name: name.to_string(), cause: cause.to_string() };
+        return Ok(Arc::new(Split::new(parts).map_err(unavailable)?));
+    }
     let (kind, device) = name.split_once(':').unwrap_or((name, ""));
     let fits = |entry: &&BackendEntry| entry.name == kind && (entry.devices.is_some() || kind == name);
     let entry = BACKENDS.iter().find(fits).ok_or_else(|| {

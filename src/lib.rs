@@ -31,6 +31,9 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod split;
+
+pub use split::Split;
 
 pub use backends::{BackendEntry, BackendOptions, Error, backend, backend_with, backends};
 
@@ -44,6 +47,7 @@ pub use cnn_ocl::Ocl;
 /// The devices of OpenCL, where its library may be, and the tuner of its kernels.
 pub mod opencl {
     pub use cnn_ocl::device::{Found, LIBRARIES, Traits, devices, find};
+    pub use cnn_ocl::ops::convolution_rows;
     pub use cnn_ocl::tuning::{Outcome, Tried, Tuning, tune, write_tuning};
 }
 

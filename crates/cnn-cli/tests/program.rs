@@ -8,7 +8,9 @@ use serde_json::Value;
 
 fn cnn(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cnn"));
-    command.args(arguments).env_remove("CNN_BACKEND");
+    // A cache of its own: what the user tuned does not count here.
+    let cache = env!("CARGO_TARGET_TMPDIR");
+    command.args(arguments).env_remove("CNN_BACKEND").env("XDG_CACHE_HOME", cache);
     command
 }
 
@@ -76,6 +78,35 @@ fn devices_lists_every_backend() {
     let found = json(&["devices"]);
     let names: Vec<&str> = found["backends"].as_array().unwrap().iter().filter_map(|b| b["backend"].as_str()).collect();
     assert_eq!((names[0], names[1], names[names.len() - 1]), ("cpu", "ocl:0", "reference"));
+}
+
+#[test]
+fn the_ladder_has_a_rung_for_every_row_that_takes_a_layer() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = json(&["bench", "lenet5", "--backend", "ocl", "--ladder", "--figures", text(folder.path())]);
+    let rungs: Vec<&str> =
+        result["rungs"].as_array().unwrap().iter().filter_map(|rung| rung["name"].as_str()).collect();
+    assert_eq!(rungs, ["reference", "direct", "work_group", "im2col", "depth_flattened", "auto", "cpu"]);
+    assert_eq!(result["layers"].as_array().unwrap().len(), 5);
+    for figure in ["ladder-times.svg", "ladder-speedups.svg"] {
+        assert!(std::fs::read_to_string(folder.path().join(figure)).unwrap().contains("<polyline"), "{figure}");
+    }
+    assert!(refused(&["bench", "lenet5", "--backend", "cpu", "--ladder"]).contains("pass --backend ocl"));
+}
+
+#[test]
+fn tuning_is_written_and_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cnn/ocl/tuning.toml");
+    let result = json(&["tune", "--limit", "0", "--save", text(&file)]);
+    let saved = std::fs::read_to_string(&file).unwrap();
+    assert!(saved.contains(&format!("rows = {}", result["tuning"]["rows"])), "{saved}");
+    assert!(refused(&["tune", "--backend", "cpu"]).contains("nothing to tune"));
+    // Of a file that is garbage the user is warned, and the network runs.
+    std::fs::write(&file, "garbage").unwrap();
+    let run = cnn(&["bench", "lenet5", "--backend", "ocl"]).env("XDG_CACHE_HOME", folder.path()).output().unwrap();
+    let warning = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.success() && warning.contains("tuning.toml") && warning.contains("shipped"), "{warning}");
 }
 
 #[test]

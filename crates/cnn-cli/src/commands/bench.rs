@@ -10,6 +10,7 @@ use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
+use super::ladder;
 use crate::load;
 use crate::output::{Output, table};
 
@@ -43,6 +44,12 @@ pub(crate) struct Bench {
     /// device's measured roofline that its algorithm reaches.
     #[arg(long)]
     per_layer: bool,
+    /// Compare every row of the ocl backend's convolution table, the plain loops and the cpu backend, layer by layer.
+    #[arg(long, conflicts_with_all = ["algorithm", "per_layer", "half", "timed", "tolerance", "save_output"])]
+    ladder: bool,
+    /// The folder that --ladder writes its two figures to.
+    #[arg(long, value_name = "FOLDER", default_value = ".", requires = "ladder")]
+    figures: PathBuf,
     /// Store fully connected layers' weights in half precision.
     #[arg(long)]
     half: bool,
@@ -88,6 +95,12 @@ impl Bench {
         let weights = self.weights(output, model, &network)?;
         let input = self.input(&network)?;
         let backend = load::backend(&self.backend, self.threads)?;
+        if self.ladder {
+            if backend.name() != "ocl" {
+                bail!("--ladder compares the rows of `ocl`; pass --backend ocl");
+            }
+            return ladder::run(output, backend.as_ref(), (&network, &weights), &input, &self.figures);
+        }
         let mut options = CompileOptions::default().batch(input.batch());
         if let Some(algorithm) = &self.algorithm {
             options = options.algorithm(algorithm.as_str());

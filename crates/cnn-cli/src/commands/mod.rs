@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod classify;
 pub(crate) mod devices;
 pub(crate) mod inspect;
+mod ladder;
 pub(crate) mod test;
 pub(crate) mod train;
 pub(crate) mod tune;

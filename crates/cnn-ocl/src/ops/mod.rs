@@ -106,6 +106,11 @@ pub(crate) fn activation_code(activation: Option<Activation>) -> (i64, f32) {
     }
 }
 
+/// Names of the rows of the convolution table, of which the last takes anything.
+pub fn convolution_rows() -> Vec<&'static str> {
+    conv2d::TABLE.iter().map(|row| row.name()).collect()
+}
+
 /// Names of the rows that a caller may ask for.
 pub fn algorithm_names() -> Vec<String> {
     let conv = conv2d::TABLE.iter().map(|row| format!("conv2d/{}", row.name()));
