@@ -61,6 +61,17 @@ impl Buffer {
         Ok(Buffer { buffer: part.map_err(|e| failed("a part of the arena", &e))?, length })
     }
 
+    /// The same memory under a second handle.
+    #[cfg(feature = "clblast")]
+    pub(crate) fn share(&self) -> Result<Buffer> {
+        // SAFETY: the handle is a buffer's, and the count of its holders goes up before there is another.
+        let buffer = unsafe {
+            opencl3::memory::retain_mem_object(self.buffer.get()).map_err(|e| failed("sharing a buffer", &e.into()))?;
+            ClBuffer::new(self.buffer.get())
+        };
+        Ok(Buffer { buffer, length: self.length })
+    }
+
     /// Number of floats.
     pub(crate) fn length(&self) -> usize {
         self.length

@@ -48,17 +48,26 @@ impl Kernel for HostLayer {
     }
 }
 
-/// A kernel function over a grid of work-items.
+/// A kernel function over a grid of work-items, or a product by CLBlast.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    pub(crate) program: Arc<Program>,
-    pub(crate) function: &'static str,
+    pub(crate) work: Work,
     pub(crate) arguments: Vec<Argument>,
     /// Work-items that have something to do.
     pub(crate) items: [usize; 3],
     /// Work-items of a group; the driver chooses where there is none. Grids are rounded up to whole groups, so kernels look
     /// whether their item has something to do.
     pub(crate) group: Option<[usize; 3]>,
+}
+
+/// What a launch runs.
+#[derive(Debug, Clone)]
+pub(crate) enum Work {
+    /// A function of a program.
+    Function(Arc<Program>, &'static str),
+    /// A product whose three matrices are the arguments.
+    #[cfg(feature = "clblast")]
+    Gemm(crate::gemm::clblast::Gemm),
 }
 
 /// An argument of a kernel function.
@@ -80,7 +89,13 @@ pub(crate) enum Argument {
 
 impl Launch {
     pub(crate) fn new(program: &Arc<Program>, function: &'static str, items: [usize; 3]) -> Self {
-        Launch { program: program.clone(), function, arguments: Vec::new(), items, group: None }
+        Launch { work: Work::Function(program.clone(), function), arguments: Vec::new(), items, group: None }
+    }
+
+    /// A product by CLBlast.
+    #[cfg(feature = "clblast")]
+    pub(crate) fn gemm(gemm: crate::gemm::clblast::Gemm, matrices: [Argument; 3]) -> Self {
+        Launch { work: Work::Gemm(gemm), arguments: matrices.into(), items: [1; 3], group: None }
     }
 
     pub(crate) fn group(mut self, group: [usize; 3]) -> Self {

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
+use std::time::Duration;
 
 use cnn_core::Result;
 use opencl3::command_queue::{CL_QUEUE_PROFILING_ENABLE, CommandQueue};
@@ -13,8 +14,8 @@ use opencl3::memory::ClMem;
 use opencl3::types::{CL_FALSE, CL_TRUE};
 
 use crate::buffer::Buffer;
-use crate::driver::failed;
-use crate::kernel::{Argument, Launch};
+use crate::driver::{Driver, failed};
+use crate::kernel::{Argument, Launch, Work};
 
 /// An in-order queue.
 pub(crate) fn queue(context: &Context, profiling: bool) -> Result<CommandQueue> {
@@ -32,50 +33,96 @@ pub(crate) struct Buffers<'a> {
     pub(crate) workspaces: &'a [Buffer],
 }
 
+impl<'a> Buffers<'a> {
+    /// The buffer that an argument stands for; nothing for numbers.
+    fn of<'b>(&'b self, argument: &'b Argument) -> Option<&'b Buffer>
+    where
+        'a: 'b,
+    {
+        match argument {
+            Argument::Input(input) => Some(self.inputs[*input]),
+            Argument::Output => Some(self.output),
+            Argument::Workspace(workspace) => Some(&self.workspaces[*workspace]),
+            Argument::Weights(weights) => Some(weights),
+            Argument::Int(_) | Argument::Float(_) => None,
+        }
+    }
+}
+
 /// A launch with its arguments set, to be enqueued again and again.
 #[derive(Debug)]
-pub(crate) struct Ready {
-    kernel: ClKernel,
-    global: [usize; 3],
-    local: Option<[usize; 3]>,
-    function: &'static str,
+pub(crate) enum Ready {
+    /// A function of a program.
+    Function { kernel: ClKernel, name: &'static str, global: [usize; 3], local: Option<[usize; 3]> },
+    /// A product by CLBlast, with its matrices.
+    #[cfg(feature = "clblast")]
+    Gemm { gemm: crate::gemm::clblast::Gemm, device: opencl3::device::Device, matrices: [Buffer; 3] },
 }
 
 impl Ready {
-    pub(crate) fn new(launch: &Launch, buffers: &Buffers<'_>) -> Result<Self> {
-        let kernel = launch.program.kernel(launch.function)?;
-        let taken = kernel.num_args().map_err(|e| failed(launch.function, &e))? as usize;
-        assert_eq!(taken, launch.arguments.len(), "arguments of `{}`", launch.function);
+    #[cfg_attr(not(feature = "clblast"), allow(unused_variables))]
+    pub(crate) fn new(driver: &Driver, launch: &Launch, buffers: &Buffers<'_>) -> Result<Self> {
+        match &launch.work {
+            Work::Function(program, name) => Self::function(program.kernel(name)?, name, launch, buffers),
+            #[cfg(feature = "clblast")]
+            Work::Gemm(gemm) => {
+                let matrix = |i: usize| buffers.of(&launch.arguments[i]).expect("a matrix is a buffer").share();
+                let matrices = [matrix(0)?, matrix(1)?, matrix(2)?];
+                Ok(Ready::Gemm { gemm: *gemm, device: driver.found.device, matrices })
+            }
+        }
+    }
+
+    fn function(kernel: ClKernel, name: &'static str, launch: &Launch, buffers: &Buffers<'_>) -> Result<Self> {
+        let taken = kernel.num_args().map_err(|e| failed(name, &e))? as usize;
+        assert_eq!(taken, launch.arguments.len(), "arguments of `{name}`");
         for (i, argument) in (0..).zip(&launch.arguments) {
             // SAFETY: the number of arguments is the kernel's; their types stand in the same order in the kernel's source and
             // in the host code beside it. The buffers outlive the kernel, as the session drops its launches first.
             let set = unsafe {
-                match argument {
-                    Argument::Input(input) => kernel.set_arg(i, &buffers.inputs[*input].raw().get()),
-                    Argument::Output => kernel.set_arg(i, &buffers.output.raw().get()),
-                    Argument::Workspace(workspace) => kernel.set_arg(i, &buffers.workspaces[*workspace].raw().get()),
-                    Argument::Weights(weights) => kernel.set_arg(i, &weights.raw().get()),
-                    Argument::Int(number) => kernel.set_arg(i, number),
-                    Argument::Float(number) => kernel.set_arg(i, number),
+                match (argument, buffers.of(argument)) {
+                    (_, Some(buffer)) => kernel.set_arg(i, &buffer.raw().get()),
+                    (Argument::Float(number), None) => kernel.set_arg(i, number),
+                    (Argument::Int(number), None) => kernel.set_arg(i, number),
+                    (argument, None) => unreachable!("{argument:?} is neither a buffer nor a number"),
                 }
             };
-            set.map_err(|e| failed(&format!("argument {i} of kernel `{}`", launch.function), &e))?;
+            set.map_err(|e| failed(&format!("argument {i} of kernel `{name}`"), &e))?;
         }
         let mut global = launch.items.map(|items| items.max(1));
         if let Some(group) = launch.group {
             global = std::array::from_fn(|i| global[i].next_multiple_of(group[i]));
         }
-        Ok(Ready { kernel, global, local: launch.group, function: launch.function })
+        Ok(Ready::Function { kernel, name, global, local: launch.group })
     }
 
     pub(crate) fn enqueue(&self, queue: &CommandQueue) -> Result<Event> {
-        let local = self.local.as_ref().map_or(ptr::null(), |local| local.as_ptr());
-        // SAFETY: the sizes are three each; every argument was set, and kernels keep inside their buffers, which the sizes
-        // among the arguments are computed for.
-        let event = unsafe {
-            queue.enqueue_nd_range_kernel(self.kernel.get(), 3, ptr::null(), self.global.as_ptr(), local, &[])
-        };
-        event.map_err(|e| failed(&format!("kernel `{}`", self.function), &e))
+        match self {
+            Ready::Function { kernel, name, global, local } => {
+                let local = local.as_ref().map_or(ptr::null(), |local| local.as_ptr());
+                // SAFETY: the sizes are three each; every argument was set, and kernels keep inside their buffers, which the
+                // sizes among the arguments are computed for.
+                let event =
+                    unsafe { queue.enqueue_nd_range_kernel(kernel.get(), 3, ptr::null(), global.as_ptr(), local, &[]) };
+                event.map_err(|e| failed(&format!("kernel `{name}`"), &e))
+            }
+            #[cfg(feature = "clblast")]
+            Ready::Gemm { gemm, device, matrices } => gemm.enqueue(queue, device.id(), matrices.each_ref()),
+        }
+    }
+}
+
+impl Ready {
+    /// The device's time of a launch that has ended; nothing where its event stands for the last of several kernels.
+    pub(crate) fn device_time(&self, event: &Event) -> Result<Option<Duration>> {
+        #[cfg(feature = "clblast")]
+        if matches!(self, Ready::Gemm { .. }) {
+            return Ok(None);
+        }
+        let clock = |error| failed("the device's clock", &error);
+        let from = event.profiling_command_start().map_err(clock)?;
+        let to = event.profiling_command_end().map_err(clock)?;
+        Ok(Some(Duration::from_nanos(to.saturating_sub(from))))
     }
 }
 

@@ -11,6 +11,8 @@ mod buffer;
 mod ceilings;
 pub mod device;
 mod driver;
+#[cfg(feature = "clblast")]
+mod gemm;
 mod kernel;
 mod launch;
 pub mod ops;
@@ -21,3 +23,5 @@ mod single;
 pub mod tuning;
 
 pub use backend::{Ocl, OclBuilder};
+#[cfg(feature = "clblast")]
+pub use gemm::clblast::calls as clblast_calls;

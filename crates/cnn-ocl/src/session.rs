@@ -54,7 +54,7 @@ impl ForBatch {
             let kernel: &dyn crate::kernel::Kernel = &**(&step.kernel as &Box<dyn crate::kernel::Kernel>);
             let inputs = step.inputs.iter().map(|slot| &slots[slot.0]).collect();
             let buffers = Buffers { inputs, output: &slots[step.output.0], workspaces: &workspaces };
-            kernel.launches(driver, batch)?.iter().map(|launch| Ready::new(launch, &buffers)).collect()
+            kernel.launches(driver, batch)?.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect()
         };
         let steps = lowered.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
         Ok(ForBatch { batch, steps, slots, _workspaces: workspaces, _arena: arena })
@@ -119,12 +119,11 @@ fn enqueue(
         let start = Instant::now();
         let mut on_device = Duration::ZERO;
         for launch in launches {
+            let before = Instant::now();
             let event = launch.enqueue(queue)?;
             if times.is_some() {
-                let clock = |error| failed("the device's clock", &error);
-                event.wait().map_err(clock)?;
-                let (from, to) = (event.profiling_command_start(), event.profiling_command_end());
-                on_device += Duration::from_nanos(to.map_err(clock)?.saturating_sub(from.map_err(clock)?));
+                event.wait().map_err(|error| failed("waiting for the device", &error))?;
+                on_device += launch.device_time(&event)?.unwrap_or_else(|| before.elapsed());
             }
         }
         if let Some(layer) = step.kernel.on_host() {

@@ -1,6 +1,6 @@
 //! Runs one kernel on its own, to time it: candidates while a network is compiled, and what a device does at most.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cnn_core::Result;
 
@@ -24,19 +24,18 @@ pub(crate) fn time(
     let workspaces = workspaces.map(|floats| Buffer::new(driver, "a workspace", floats)).collect::<Result<Vec<_>>>()?;
     let buffers = Buffers { inputs: inputs.iter().collect(), output: &output, workspaces: &workspaces };
     let launches = kernel.launches(driver, batch)?;
-    let ready = launches.iter().map(|launch| Ready::new(launch, &buffers)).collect::<Result<Vec<_>>>()?;
+    let ready = launches.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect::<Result<Vec<_>>>()?;
     let queue = launch::queue(&driver.context, true)?;
     let mut fastest = Duration::MAX;
     for _ in 0..RUNS {
-        let events = ready.iter().map(|ready| ready.enqueue(&queue)).collect::<Result<Vec<_>>>()?;
-        let clock = |error| failed("the device's clock", &error);
-        queue.finish().map_err(clock)?;
-        let mut total = 0;
-        for event in &events {
-            let (from, to) = (event.profiling_command_start(), event.profiling_command_end());
-            total += to.map_err(clock)?.saturating_sub(from.map_err(clock)?);
+        let mut total = Duration::ZERO;
+        for ready in &ready {
+            let before = Instant::now();
+            let event = ready.enqueue(&queue)?;
+            event.wait().map_err(|error| failed("waiting for the device", &error))?;
+            total += ready.device_time(&event)?.unwrap_or_else(|| before.elapsed());
         }
-        fastest = fastest.min(Duration::from_nanos(total));
+        fastest = fastest.min(total);
     }
     Ok(fastest)
 }

@@ -31,6 +31,14 @@ kernel void prelu(const global float *restrict input, global float *restrict out
   STORE(choose(x, x * LOAD(slopes + block * LANES), x < (vec)(0.0f)), output + i);
 }
 
+// Adds an offset a channel where the values lie.
+kernel void shift(global float *values, const global float *restrict offsets, int plane, float parameter) {
+  const int pixel = get_global_id(0), block = get_global_id(1), sample = get_global_id(2);
+  if (pixel >= plane) return;
+  values += ((sample * get_global_size(1) + block) * plane + pixel) * LANES;
+  STORE(activate(LOAD(values) + LOAD(offsets + block * LANES), parameter), values);
+}
+
 // A sample of `count` floats into a longer one, from `first` on.
 kernel void copy_into(const global float *restrict input, global float *restrict output, int count, int first, int longer) {
   const int i = get_global_id(0), sample = get_global_id(1);

@@ -33,8 +33,22 @@ pub struct Tuning {
     pub linear_parts: usize,
     /// Bytes of transformed values that are worked on at a time in Winograd convolution.
     pub winograd_bytes: usize,
+    /// Parameters of CLBlast's kernel `Xgemm` by shape: the first whose pixels are as many or more are used. Where there is
+    /// none, CLBlast's own.
+    #[serde(default)]
+    pub clblast: Vec<Clblast>,
     /// Multiply-adds that the device does while it reads a byte.
     pub macs_per_byte: f64,
+}
+
+/// Parameters of CLBlast's kernel `Xgemm`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clblast {
+    /// The most pixels of an output that they are for.
+    pub most_pixels: usize,
+    /// GEMMK, KREG, KWG, KWI, MDIMA, MDIMC, MWG, NDIMB, NDIMC, NWG, SA, SB, STRM, STRN, VWM, VWN.
+    pub parameters: [usize; 16],
 }
 
 /// An entry of the database.
@@ -60,6 +74,12 @@ impl Tuning {
     /// Work-items of a group of the kernels that look at each element once.
     pub(crate) fn line_group(&self) -> [usize; 3] {
         [64, 1, 1]
+    }
+
+    /// CLBlast's parameters for an output of so many pixels.
+    #[cfg(feature = "clblast")]
+    pub(crate) fn clblast_for(&self, pixels: usize) -> Option<[usize; 16]> {
+        self.clblast.iter().find(|entry| entry.most_pixels >= pixels).map(|entry| entry.parameters)
     }
 
     /// Work-items of a group of the kernels that transform tiles.
@@ -111,9 +131,12 @@ impl Tuning {
     fn checked(self) -> Result<Tuning, String> {
         let positive = [self.rows, self.vectors, self.linear_parts, self.winograd_bytes];
         let groups = self.tile_group.into_iter().chain(self.work_group);
+        // A group of no work-items, or a division by none, would be CLBlast's to find out.
+        let clblast = self.clblast.iter().all(|entry| entry.parameters[2..10].iter().all(|&value| value > 0));
         let possible = [1, 2, 4, 8, 16].contains(&self.lanes)
             && positive.into_iter().chain(groups).all(|value| value > 0)
             && self.rows * self.vectors * self.lanes <= 1 << 12
+            && clblast
             && self.macs_per_byte > 0.0
             && self.macs_per_byte.is_finite();
         if possible { Ok(self) } else { Err(format!("no kernels can be made with {self:?}")) }

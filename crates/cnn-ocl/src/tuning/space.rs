@@ -3,6 +3,8 @@
 use cnn_core::layers::{Conv2d, Linear};
 use cnn_core::{Network, Result};
 
+#[cfg(feature = "clblast")]
+use super::Clblast;
 use super::Tuning;
 use crate::device::Traits;
 
@@ -53,6 +55,20 @@ pub(super) const SUBJECTS: &[Subject] = &[
             wanted.map(|work_group| Tuning { work_group, ..base.clone() }).collect()
         },
     },
+    #[cfg(feature = "clblast")]
+    Subject {
+        name: "CLBlast on large outputs",
+        algorithm: Some("conv2d/clblast"),
+        network: || convolution(64, 64, 56),
+        variants: |base| clblast(base, 1 << 30),
+    },
+    #[cfg(feature = "clblast")]
+    Subject {
+        name: "CLBlast on small outputs",
+        algorithm: Some("conv2d/clblast"),
+        network: || convolution(256, 256, 14),
+        variants: |base| clblast(base, 1000),
+    },
     Subject {
         name: "parts of a fully connected layer's sums",
         algorithm: None,
@@ -88,6 +104,32 @@ fn tiles(base: &Tuning) -> Vec<Tuning> {
         }
     }
     all
+}
+
+/// CLBlast's parameters for outputs of up to so many pixels: its own, those of its database for Mali, Adreno and NVIDIA GPUs,
+/// and register tiles without groups for processors.
+#[cfg(feature = "clblast")]
+fn clblast(base: &Tuning, most_pixels: usize) -> Vec<Tuning> {
+    const SETS: &[[usize; 16]] = &[
+        [0, 1, 16, 2, 16, 16, 64, 8, 8, 32, 0, 0, 0, 0, 4, 4],
+        [0, 1, 32, 2, 8, 8, 32, 16, 16, 32, 1, 1, 0, 0, 4, 2],
+        [0, 1, 32, 2, 8, 8, 64, 8, 8, 64, 0, 0, 0, 0, 4, 4],
+        [0, 1, 32, 2, 16, 16, 128, 8, 8, 64, 1, 1, 0, 0, 4, 4],
+        [0, 1, 16, 2, 8, 8, 128, 16, 16, 128, 1, 1, 0, 0, 2, 4],
+        [0, 1, 32, 2, 4, 4, 64, 4, 4, 64, 0, 0, 0, 0, 8, 8],
+        [0, 1, 32, 2, 2, 2, 64, 2, 2, 16, 0, 0, 0, 0, 8, 8],
+        [0, 1, 32, 8, 1, 1, 16, 1, 1, 16, 0, 0, 0, 0, 8, 8],
+        [0, 1, 32, 2, 1, 1, 32, 1, 1, 8, 0, 0, 0, 0, 8, 4],
+        [0, 1, 32, 2, 1, 1, 64, 1, 1, 4, 0, 0, 0, 0, 8, 4],
+    ];
+    let others = base.clblast.iter().filter(|entry| entry.most_pixels != most_pixels);
+    let with = |parameters: &[usize; 16]| {
+        let mut clblast: Vec<Clblast> = others.clone().cloned().collect();
+        clblast.push(Clblast { most_pixels, parameters: *parameters });
+        clblast.sort_by_key(|entry| entry.most_pixels);
+        Tuning { clblast, ..base.clone() }
+    };
+    SETS.iter().map(with).collect()
 }
 
 /// Whether the device can run it at all.

@@ -61,18 +61,24 @@ struct Im2colKernel {
     activation: Option<Activation>,
 }
 
+/// Copies the windows of a planar input into workspace 0, `[sample][pixel][channel, ky, kx]`.
+pub(super) fn copy_windows(driver: &Driver, problem: &Problem, batch: usize) -> Result<Launch> {
+    let (rows, columns) = (&problem.plane.rows, &problem.plane.columns);
+    let program = driver.program(SOURCE, &[])?;
+    let items = [columns.output, rows.output, problem.in_channels * batch];
+    Ok(Launch::new(&program, "im2col", items)
+        .group(driver.tuning.line_group())
+        .with([Input(0), Workspace(0)])
+        .ints([problem.in_channels, rows.input, columns.input, rows.output, columns.output])
+        .ints(window(rows))
+        .ints(window(columns))
+        .ints([rows.before, columns.before]))
+}
+
 impl Kernel for Im2colKernel {
     fn launches(&self, driver: &Driver, batch: usize) -> Result<Vec<Launch>> {
-        let (problem, rows, columns) = (&self.problem, &self.problem.plane.rows, &self.problem.plane.columns);
-        let program = driver.program(SOURCE, &[])?;
-        let items = [columns.output, rows.output, problem.in_channels * batch];
-        let copy = Launch::new(&program, "im2col", items)
-            .group(driver.tuning.line_group())
-            .with([Input(0), Workspace(0)])
-            .ints([problem.in_channels, rows.input, columns.input, rows.output, columns.output])
-            .ints(window(rows))
-            .ints(window(columns))
-            .ints([rows.before, columns.before]);
+        let problem = &self.problem;
+        let copy = copy_windows(driver, problem, batch)?;
         let (pixels, lanes) = (problem.out_plane(), driver.tuning.lanes);
         let product = Product {
             panels: &self.panels,

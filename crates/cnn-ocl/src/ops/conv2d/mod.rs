@@ -1,5 +1,7 @@
 //! Convolution: the table of its algorithms.
 
+#[cfg(feature = "clblast")]
+mod clblast;
 mod depth_flattened;
 mod depthwise;
 mod direct;
@@ -12,6 +14,8 @@ use cnn_core::lowering::{self, Layout};
 use cnn_core::window::{Axis, Plane};
 use cnn_core::{Misfit, Result, Shape};
 
+#[cfg(feature = "clblast")]
+pub use clblast::Clblast;
 pub use depth_flattened::DepthFlattened;
 pub use depthwise::Depthwise;
 pub use direct::{Direct, WorkGroup};
@@ -23,8 +27,17 @@ use crate::kernel::Kernel;
 use crate::tuning::Tuning;
 
 /// The algorithms; of two that should take as long, the first is taken.
-pub const TABLE: &[&dyn Algorithm] =
-    &[&Winograd::F4, &Winograd::F2, &Depthwise, &DepthFlattened, &Im2col, &WorkGroup, &Direct];
+pub const TABLE: &[&dyn Algorithm] = &[
+    &Winograd::F4,
+    &Winograd::F2,
+    &Depthwise,
+    &DepthFlattened,
+    &Im2col,
+    #[cfg(feature = "clblast")]
+    &Clblast,
+    &WorkGroup,
+    &Direct,
+];
 
 pub(crate) type Prepared = lowering::Prepared<Box<dyn Kernel>>;
 

@@ -1,0 +1,3 @@
+//! Matrix products of other libraries.
+
+pub(crate) mod clblast;
