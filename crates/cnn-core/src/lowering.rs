@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::arena::{self, Lifetime};
-use crate::backend::{Candidate, PlanReport, StepReport};
+use crate::backend::{Candidate, CompileOptions, PlanReport, Precision, StepReport};
 use crate::choose::Refusal;
 use crate::passes::{self, Program};
-use crate::{Layer, Result, Shape, ValueId, Weights};
+use crate::{Error, Layer, Result, Shape, ValueId, Weights};
 
 /// The order of a value's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -240,6 +240,39 @@ pub fn parameters<'a>(program: &Program<'_>, weights: &'a Weights, step: &passes
     let norm_parameters = [&values[0], &values[1], &values[2], &values[3]].map(|value| &value[..]);
     let folded = passes::fold(norm, norm_parameters, &own[0], own.get(1).map(|bias| &bias[..]));
     Ok(vec![Cow::Owned(folded.weight), Cow::Owned(folded.bias)])
+}
+
+/// What a fully connected layer's weights are stored as: what the options ask for, where the weights fit it. They are read in
+/// pieces, each of which is `release`d. Errors where they do not fit and the options are strict; warns otherwise.
+pub fn linear_precision(
+    backend: &str,
+    layer: &str,
+    weight: &[f32],
+    options: &CompileOptions,
+    release: &(dyn Fn(Range<usize>) + Sync),
+) -> Result<Precision> {
+    const PIECE: usize = 4 << 20;
+    /// The largest number of half precision.
+    const LARGEST_HALF: f32 = 65504.0;
+    if options.linear_weights == Precision::Single {
+        return Ok(Precision::Single);
+    }
+    let mut largest = 0.0f32;
+    for (piece, start) in weight.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        largest = piece.iter().fold(largest, |largest, v| largest.max(v.abs()));
+        release(start..start + piece.len());
+    }
+    if largest <= LARGEST_HALF {
+        return Ok(Precision::Half);
+    }
+    let reason = format!("layer `{layer}`: a weight of {largest:e} does not fit half precision");
+    match options.strict {
+        true => Err(Error::Backend { backend: backend.to_string(), reason }),
+        false => {
+            tracing::warn!("{reason}; it stays in single precision");
+            Ok(Precision::Single)
+        }
+    }
 }
 
 struct Lowering<'a, T: Kernels> {

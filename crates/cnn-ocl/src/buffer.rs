@@ -23,7 +23,8 @@ impl Buffer {
         let length = length.max(1);
         let bytes = length.saturating_mul(size_of::<f32>());
         let too_large = || Error::OutOfMemory { what: format!("{what} on the device"), bytes };
-        if bytes as u64 > driver.traits().largest_buffer {
+        // Kernels count in 32 bits.
+        if bytes as u64 > driver.traits().largest_buffer || length > i32::MAX as usize {
             return Err(too_large());
         }
         // Memory that the host can map: on devices that share the host's, transfers become copies in place, or none.

@@ -1,7 +1,7 @@
 //! What a device does at most: the tile of products on operands that stay in its caches, and weights that come from memory.
 
 use cnn_core::Result;
-use cnn_core::backend::Ceilings;
+use cnn_core::backend::{Ceilings, Precision};
 use cnn_core::lowering::{Layout, Slot};
 
 use crate::driver::Driver;
@@ -21,7 +21,7 @@ pub(crate) fn measure(driver: &Driver) -> Result<Ceilings> {
     const OUTPUTS: usize = 4096;
     let weight = vec![0.5; INPUTS * OUTPUTS];
     let home = Slot { shape: [INPUTS].into(), layout: Layout::Planar };
-    let linear = LinearKernel::new(driver, &home, (&weight, None), None, &|_| {})?;
+    let linear = LinearKernel::new(driver, &home, (&weight, None), (Precision::Single, None), &|_| {})?;
     let reading = single::time(driver, &linear, 1, (&[INPUTS], OUTPUTS))?.as_secs_f64();
     Ok(Ceilings {
         macs_per_second: macs / seconds.max(1e-9),
@@ -39,7 +39,7 @@ impl Square {
     fn new(driver: &Driver) -> Result<Self> {
         const DEPTH: usize = 256;
         let columns = 1024usize.next_multiple_of(driver.tuning.lanes * driver.tuning.vectors);
-        let panels = Panels::pack(driver, [1, columns, DEPTH], |_, _| 0.0, |_, _, _| 0.5)?;
+        let panels = Panels::pack(driver, [1, columns, DEPTH], Precision::Single, |_, _| 0.0, |_, _, _| 0.5)?;
         Ok(Square { panels, rows: 1024usize.next_multiple_of(driver.tuning.rows) })
     }
 

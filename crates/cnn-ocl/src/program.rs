@@ -69,7 +69,14 @@ impl Program {
     }
 }
 
-/// The place on disk of a compiled program. Its file begins with all that it depends on, which is compared.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The place on disk of a compiled program. Its file begins with all that it depends on, which is compared, and a checksum:
+/// drivers have been seen to abort the process over a binary that is cut off.
 struct CachedBinary {
     path: PathBuf,
     key: String,
@@ -79,15 +86,17 @@ impl CachedBinary {
     fn of(driver: &Driver, name: &str, text: &str) -> Option<Self> {
         let info = &driver.found.info;
         let key = format!("{}\n{}\n{OPTIONS}\n{text}\n", info.name, info.driver);
-        let mut hasher = DefaultHasher::new();
-        key.hash(&mut hasher);
-        let path = driver.cache.as_ref()?.join(format!("{name}-{:016x}.clbin", hasher.finish()));
+        let path = driver.cache.as_ref()?.join(format!("{name}-{:016x}.clbin", hash(key.as_bytes())));
         Some(CachedBinary { path, key })
     }
 
     fn load(&self, driver: &Driver) -> Option<ClProgram> {
         let bytes = std::fs::read(&self.path).ok()?;
-        let binary = bytes.strip_prefix(self.key.as_bytes())?;
+        let (checksum, binary) = bytes.strip_prefix(self.key.as_bytes())?.split_first_chunk()?;
+        if *checksum != hash(binary).to_le_bytes() {
+            tracing::warn!("{} is damaged: the program is compiled again", self.path.display());
+            return None;
+        }
         let devices = [driver.context.default_device()];
         // SAFETY: one binary for one device of the context; the driver checks what is in it.
         let mut program = unsafe { ClProgram::create_from_binary(&driver.context, &devices, &[binary]) }.ok()?;
@@ -107,7 +116,7 @@ impl CachedBinary {
             std::fs::create_dir_all(folder)?;
             // Two processes may write at the same time: each its own file, moved into place whole.
             let part = self.path.with_extension(format!("{}.part", std::process::id()));
-            std::fs::write(&part, [self.key.as_bytes(), &binary].concat())?;
+            std::fs::write(&part, [self.key.as_bytes(), &hash(&binary).to_le_bytes(), &binary].concat())?;
             std::fs::rename(&part, &self.path)
         };
         if let Err(error) = write() {

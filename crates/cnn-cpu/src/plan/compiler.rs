@@ -1,19 +1,15 @@
 //! The kernel of each step on this machine.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::sync::Arc;
 
-use cnn_core::backend::{Ceilings, CompileOptions, Precision};
+use cnn_core::backend::{Ceilings, CompileOptions};
 use cnn_core::lowering::{self, Chosen, Kernels, Layout, Slot, Values};
 use cnn_core::passes::{self, Program};
-use cnn_core::{Error, Layer, Result, Shape, Weights};
+use cnn_core::{Layer, Result, Shape, Weights};
 
 use crate::machine::Machine;
 use crate::ops::{self, Kernel, Prepared, convert, linear, plain};
-
-/// The largest number of half precision.
-const LARGEST_HALF: f32 = 65504.0;
 
 type WeightAndBias<'a> = (Cow<'a, [f32]>, Option<Cow<'a, [f32]>>);
 
@@ -64,11 +60,12 @@ impl<'a> Compiler<'a> {
         let (weight, bias) = self.parameters(step)?;
         let name = network.parameters_of(step.node).into_iter().next().map(|parameter| parameter.name);
         let release = |range| self.weights.release(name.as_deref().unwrap_or_default(), range);
+        let layer = &network.nodes()[step.node].name;
         let parameters = linear::Parameters {
             weight: &weight,
             bias: bias.as_deref(),
             activation: step.activation,
-            precision: self.precision(step, &weight, &release)?,
+            precision: lowering::linear_precision("cpu", layer, &weight, self.options, &release)?,
             release: &release,
         };
         let kernel = linear::LinearKernel::new(self.machine, (&home.shape, home.layout), parameters);
@@ -76,36 +73,6 @@ impl<'a> Compiler<'a> {
             Prepared { kernel: Box::new(kernel) as _, input: home.layout, output: Layout::Planar, pooled: false };
         let macs = network.flops_of(step.node) / 2;
         Ok(Chosen { macs, ..Chosen::only(prepared, linear::NAME) })
-    }
-
-    /// What a fully connected layer's weights are stored as: what was asked for, where they fit it.
-    fn precision(
-        &self,
-        step: &passes::Step,
-        weight: &[f32],
-        release: &(dyn Fn(Range<usize>) + Sync),
-    ) -> Result<Precision> {
-        const PIECE: usize = 4 << 20;
-        if self.options.linear_weights == Precision::Single {
-            return Ok(Precision::Single);
-        }
-        let mut largest = 0.0f32;
-        for (piece, start) in weight.chunks(PIECE).zip((0..).step_by(PIECE)) {
-            largest = piece.iter().fold(largest, |largest, v| largest.max(v.abs()));
-            release(start..start + piece.len());
-        }
-        if largest <= LARGEST_HALF {
-            return Ok(Precision::Half);
-        }
-        let layer = &self.program.network.nodes()[step.node].name;
-        let reason = format!("layer `{layer}`: a weight of {largest:e} does not fit half precision");
-        match self.options.strict {
-            true => Err(Error::Backend { backend: "cpu".to_string(), reason }),
-            false => {
-                tracing::warn!("{reason}; it stays in single precision");
-                Ok(Precision::Single)
-            }
-        }
     }
 
     /// Weight and bias of a convolution or linear layer, with the batch norm folded in where there is one.

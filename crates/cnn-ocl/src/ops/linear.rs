@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use cnn_core::backend::Precision;
 use cnn_core::layers::Activation;
 use cnn_core::lowering::{Layout, Slot};
 use cnn_core::{Result, Shape};
@@ -27,7 +28,7 @@ impl LinearKernel {
         driver: &Driver,
         home: &Slot,
         (weight, bias): (&[f32], Option<&[f32]>),
-        activation: Option<Activation>,
+        (precision, activation): (Precision, Option<Activation>),
         release: &(dyn Fn(Range<usize>) + Sync),
     ) -> Result<Self> {
         let order = Order::new(&home.shape, home.layout);
@@ -37,6 +38,7 @@ impl LinearKernel {
         let panels = Panels::pack(
             driver,
             [1, columns, home.elements()],
+            precision,
             |_, column| bias.map_or(0.0, |bias| bias[column]),
             value,
         )?;

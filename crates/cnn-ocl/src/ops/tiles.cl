@@ -3,8 +3,20 @@
 
 #define WIDTH (VECTORS * LANES)
 
+// What weights are stored as; reading half precision takes no extension.
+#if !HALF_WEIGHTS
+typedef float weight;
+#define LOAD_WEIGHTS(p) LOAD(p)
+#elif LANES == 1
+typedef half weight;
+#define LOAD_WEIGHTS(p) vload_half(0, p)
+#else
+typedef half weight;
+#define LOAD_WEIGHTS(p) GLUE(vload_half, LANES)(0, p)
+#endif
+
 // y[z][column / LANES][row][column % LANES] = activation(bias + sum over k of x[z][row][k] * w[z][column / WIDTH][k][..])
-kernel void product(const global float *restrict x, const global float *restrict w, const global float *restrict bias,
+kernel void product(const global float *restrict x, const global weight *restrict w, const global float *restrict bias,
                     global float *restrict y, int rows, int depth, int x_matrix, int w_panel, int w_matrix, int y_row,
                     int y_block, int y_matrix, int columns, float parameter) {
   const int tile = get_global_id(0), panel = get_global_id(1), z = get_global_id(2);
@@ -35,7 +47,7 @@ kernel void product(const global float *restrict x, const global float *restrict
   for (int k = 0; k < steps; k++, w += WIDTH) {
     vec weights[VECTORS];
 #pragma unroll
-    for (int v = 0; v < VECTORS; v++) weights[v] = LOAD(w + v * LANES);
+    for (int v = 0; v < VECTORS; v++) weights[v] = LOAD_WEIGHTS(w + v * LANES);
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
       const vec value = (vec)(x[r * X_ROW + k]);

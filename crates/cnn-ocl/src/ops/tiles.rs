@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use cnn_core::Result;
+use cnn_core::backend::Precision;
 use cnn_core::layers::Activation;
+use half::f16;
 use rayon::prelude::*;
 
 use super::activation_code;
@@ -26,6 +28,7 @@ pub(crate) struct Panels {
     pub(crate) depth: usize,
     /// Vectors of a panel.
     pub(crate) vectors: usize,
+    precision: Precision,
     lanes: usize,
 }
 
@@ -34,36 +37,36 @@ impl Panels {
     pub(crate) fn pack(
         driver: &Driver,
         [matrices, columns, depth]: [usize; 3],
+        precision: Precision,
         bias: impl Fn(usize, usize) -> f32,
         value: impl Fn(usize, usize, usize) -> f32 + Sync,
     ) -> Result<Self> {
-        /// Steps of the depth that are packed at a time, so that what is read stays in the first cache.
-        const STEPS: usize = 64;
         let lanes = driver.tuning.lanes;
         let vectors = driver.tuning.vectors.min(columns.div_ceil(lanes));
         let width = vectors * lanes;
         let panels = columns.div_ceil(width);
-        let fill = |out: &mut [f32]| {
-            out.par_chunks_mut(width * depth).enumerate().for_each(|(i, panel)| {
-                let (matrix, first) = (i / panels, i % panels * width);
-                for (block, start) in panel.chunks_mut(width * STEPS).zip((0..).step_by(STEPS)) {
-                    for column in 0..width {
-                        let inside = first + column < columns;
-                        for (k, out) in block.iter_mut().skip(column).step_by(width).enumerate() {
-                            *out = if inside { value(matrix, first + column, start + k) } else { 0.0 };
-                        }
-                    }
-                }
-            });
+        let inside = |matrix: usize, column: usize, k: usize| {
+            if column < columns { value(matrix, column, k) } else { 0.0 }
         };
-        let buffer = Buffer::filled(driver, "packed weights", matrices * panels * width * depth, fill)?;
+        let weights = matrices * panels * width * depth;
+        let buffer = match precision {
+            Precision::Single => {
+                let fill = |out: &mut [f32]| fill(out, [panels, width, depth], &inside);
+                Buffer::filled(driver, "packed weights", weights, fill)?
+            }
+            Precision::Half => {
+                let half = |matrix, column, k| f16::from_f32(inside(matrix, column, k)).to_bits();
+                let fill = |out: &mut [f32]| fill(bytemuck::cast_slice_mut(out), [panels, width, depth], &half);
+                Buffer::filled(driver, "packed weights", weights.div_ceil(2), fill)?
+            }
+        };
         let bias = Buffer::filled(driver, "a bias", matrices * panels * width, |out| {
             for (i, out) in out.iter_mut().enumerate() {
                 let (matrix, column) = (i / (panels * width), i % (panels * width));
                 *out = if column < columns { bias(matrix, column) } else { 0.0 };
             }
         })?;
-        Ok(Panels { buffer: Arc::new(buffer), bias: Arc::new(bias), columns, depth, vectors, lanes })
+        Ok(Panels { buffer: Arc::new(buffer), bias: Arc::new(bias), columns, depth, vectors, precision, lanes })
     }
 
     /// Columns of a panel.
@@ -80,6 +83,26 @@ impl Panels {
     pub(crate) fn bytes(&self) -> usize {
         size_of::<f32>() * (self.buffer.length() + self.bias.length())
     }
+}
+
+/// Writes panels, `[matrix][panel][k][columns of a panel]`.
+fn fill<T: Send>(
+    out: &mut [T],
+    [panels, width, depth]: [usize; 3],
+    value: &(impl Fn(usize, usize, usize) -> T + Sync),
+) {
+    /// Steps of the depth that are packed at a time, so that what is read stays in the first cache.
+    const STEPS: usize = 64;
+    out.par_chunks_mut(width * depth).enumerate().for_each(|(i, panel)| {
+        let (matrix, first) = (i / panels, i % panels * width);
+        for (block, start) in panel.chunks_mut(width * STEPS).zip((0..).step_by(STEPS)) {
+            for column in 0..width {
+                for (k, out) in block.iter_mut().skip(column).step_by(width).enumerate() {
+                    *out = value(matrix, first + column, start + k);
+                }
+            }
+        }
+    });
 }
 
 /// How rows of a matrix are spread over tiles of nearly the same height.
@@ -168,7 +191,7 @@ fn defines(
     panels: &Panels,
     [rows, x_row, parts]: [usize; 3],
     (bias, activation): (bool, i64),
-) -> [(&'static str, i64); 7] {
+) -> [(&'static str, i64); 8] {
     [
         ("LANES", panels.lanes as i64),
         ("ROWS", rows as i64),
@@ -176,6 +199,7 @@ fn defines(
         ("X_ROW", x_row as i64),
         ("PARTS", i64::from(parts > 1) + 1),
         ("BIAS", i64::from(bias)),
+        ("HALF_WEIGHTS", i64::from(panels.precision == Precision::Half)),
         ("ACTIVATION", activation),
     ]
 }

@@ -122,7 +122,9 @@ impl Compiler<'_> {
         let name = network.parameters_of(step.node).into_iter().next().map(|parameter| parameter.name);
         let release = |range| self.weights.release(name.as_deref().unwrap_or_default(), range);
         let both = (&parameters[0][..], parameters.get(1).map(|bias| &bias[..]));
-        let kernel = LinearKernel::new(self.driver, home, both, step.activation, &release)?;
+        let layer = &network.nodes()[step.node].name;
+        let precision = lowering::linear_precision("ocl", layer, both.0, self.options, &release)?;
+        let kernel = LinearKernel::new(self.driver, home, both, (precision, step.activation), &release)?;
         let prepared = Prepared { kernel: Box::new(kernel), input: home.layout, output: Layout::Planar, pooled: false };
         let macs = network.flops_of(step.node) / 2;
         Ok(Chosen { macs, ..Chosen::only(prepared, ops::LINEAR) })

@@ -2,6 +2,7 @@
 //! (Loukadakis et al. 2018, section 4.3), here with tiles of sums in registers. A planar input of few channels is read as it is.
 
 use cnn_core::Result;
+use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::lowering::Layout;
@@ -101,7 +102,8 @@ impl DepthFlattenedKernel {
             if channel < group_in { parameters.weight[(filter + channel) * taps + tap] } else { 0.0 }
         };
         let bias = |group: usize, column: usize| parameters.bias_of(group * group_out + column);
-        let panels = Panels::pack(driver, [groups, group_out, planes * taps * channels], bias, value)?;
+        let panels =
+            Panels::pack(driver, [groups, group_out, planes * taps * channels], Precision::Single, bias, value)?;
         Ok(DepthFlattenedKernel {
             lines: lines(problem),
             groups,

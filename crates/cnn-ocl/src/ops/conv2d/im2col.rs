@@ -2,6 +2,7 @@
 //! 2006), on the device, and meet panels of weights.
 
 use cnn_core::Result;
+use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::lowering::Layout;
@@ -48,7 +49,7 @@ impl Algorithm for Im2col {
         let depth = problem.depth();
         let value = |_, column: usize, k: usize| parameters.weight[column * depth + k];
         let bias = |_, column| parameters.bias_of(column);
-        let panels = Panels::pack(driver, [1, problem.conv.out_channels, depth], bias, value)?;
+        let panels = Panels::pack(driver, [1, problem.conv.out_channels, depth], Precision::Single, bias, value)?;
         let kernel = Im2colKernel { problem: problem.clone(), panels, activation: parameters.activation };
         let output = problem.blocked();
         Ok(Prepared { kernel: Box::new(kernel), input: Layout::Planar, output, pooled: false })

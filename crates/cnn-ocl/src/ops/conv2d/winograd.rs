@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use cnn_core::Result;
+use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::window::{Axis, Plane};
@@ -113,7 +114,7 @@ impl Algorithm for Winograd {
             outputs: self.outputs,
             tiles: self.tiles(problem),
             plane: problem.plane,
-            panels: Panels::pack(driver, [self.frequencies(), outputs, depth], bias, value)?,
+            panels: Panels::pack(driver, [self.frequencies(), outputs, depth], Precision::Single, bias, value)?,
             pooled: problem.pool,
             activation: parameters.activation,
         };
