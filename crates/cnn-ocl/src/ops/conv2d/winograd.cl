@@ -44,8 +44,8 @@ inline void from_frequencies(vec *d, const int s) {
 }
 
 // Tiles are counted over the whole batch, `first` is the first of those at hand.
-// frequencies: [N * N][tiles at hand][blocks * LANES]
-kernel void transform_input(const global float *restrict input, global float *restrict frequencies, int first, int count,
+// frequencies: [N * N][tiles at hand][blocks * LANES], `step` floats from one to the next
+kernel void transform_input(const global float *restrict input, global float *restrict frequencies, int step, int first, int count,
                             int blocks, int height, int width, int top, int left, int tiles_y, int tiles_x) {
   const int tile = get_global_id(0), block = get_global_id(1);
   if (tile >= count || block >= blocks) return;
@@ -74,22 +74,20 @@ kernel void transform_input(const global float *restrict input, global float *re
   for (int i = 0; i < N; i++) to_frequencies(d + i * N, 1);
 #pragma unroll
   for (int i = 0; i < N; i++) to_frequencies(d + i, N);
-  const int step = count * blocks * LANES;
   frequencies += (tile * blocks + block) * LANES;
 #pragma unroll
   for (int i = 0; i < N * N; i++) STORE(d[i], frequencies + i * step);
 }
 
-// frequencies: [N * N][blocks][tiles at hand][LANES]. With POOL, 2 x 2 maxima are written instead of outputs.
+// frequencies: [N * N][blocks][tiles at hand][LANES], `step` floats from one to the next. With POOL, 2 x 2 maxima are written instead of outputs.
 kernel void transform_output(const global float *restrict frequencies, const global float *restrict bias,
-                             global float *restrict output, int first, int count, int blocks, int height,
+                             global float *restrict output, int step, int first, int count, int blocks, int height,
                              int width, int tiles_y, int tiles_x, float parameter) {
   const int tile = get_global_id(0), block = get_global_id(1);
   if (tile >= count || block >= blocks) return;
   const int x = (first + tile) % tiles_x, y = (first + tile) / tiles_x % tiles_y, sample = (first + tile) / tiles_x / tiles_y;
   vec d[N * N];
   frequencies += (block * count + tile) * LANES;
-  const int step = count * blocks * LANES;
 #pragma unroll
   for (int i = 0; i < N * N; i++) d[i] = LOAD(frequencies + i * step);
 #pragma unroll

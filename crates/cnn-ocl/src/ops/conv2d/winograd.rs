@@ -147,6 +147,13 @@ struct WinogradKernel {
     activation: Option<Activation>,
 }
 
+/// Floats from one frequency to the next: an odd number of cache lines, so that a tile's frequencies, which are worked on
+/// together, do not meet in the same set of a cache.
+fn step(tiles: usize, channels: usize) -> usize {
+    const LINE: usize = 16;
+    ((tiles * channels).div_ceil(LINE) | 1) * LINE
+}
+
 impl WinogradKernel {
     fn frequencies(&self) -> usize {
         (self.outputs + 2) * (self.outputs + 2)
@@ -180,10 +187,12 @@ impl WinogradKernel {
         let count = tiles.len();
         let [inputs, outputs] = [self.panels.depth / lanes, columns / lanes];
         let at = [tiles.start, count];
+        let steps = [self.panels.depth, columns].map(|channels| step(count, channels));
         let group = driver.tuning.transform_group();
         let input = Launch::new(&program, "transform_input", [count, inputs, 1])
             .group(group)
             .with([Input(0), Workspace(0)])
+            .ints([steps[0]])
             .ints(at)
             .ints([inputs, rows.input, across.input, rows.before, across.before])
             .ints(self.tiles);
@@ -192,7 +201,7 @@ impl WinogradKernel {
             x: Workspace(0),
             y: Workspace(1),
             rows: count,
-            matrices: [self.frequencies(), count * self.panels.depth, count * columns],
+            matrices: [self.frequencies(), steps[0], steps[1]],
             shared_weights: false,
             y_strides: [lanes, count * lanes],
             columns,
@@ -203,6 +212,7 @@ impl WinogradKernel {
         let output = Launch::new(&program, "transform_output", [count, outputs, 1])
             .group(group)
             .with([Workspace(1), Weights(self.panels.bias.clone()), Output])
+            .ints([steps[1]])
             .ints(at)
             .ints([outputs, rows.output / divisor, across.output / divisor])
             .ints(self.tiles)
@@ -223,8 +233,8 @@ impl Kernel for WinogradKernel {
     }
 
     fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
-        let values = self.run(driver, batch) * self.frequencies();
-        vec![values * self.panels.depth, values * self.columns(driver)]
+        let run = self.run(driver, batch);
+        [self.panels.depth, self.columns(driver)].map(|channels| self.frequencies() * step(run, channels)).to_vec()
     }
 
     fn weight_bytes(&self) -> usize {
