@@ -228,7 +228,13 @@ impl Bench {
         output.say(rows.trim_fmt());
         if let Some(Ceilings { macs_per_second, bytes_per_second }) = ceilings {
             let (macs, bytes) = (macs_per_second / 1e9, bytes_per_second / 1e9);
-            output.say(format!("roofline: {macs:.0} GMAC/s, {bytes:.0} GB/s"));
+            let flops: u64 = profile.steps.iter().map(|step| step.flops).sum();
+            let device: f64 = profile.steps.iter().map(|step| step.time.as_secs_f64()).sum();
+            let reached = 0.5 * flops as f64 / device.max(1e-9) / 1e9;
+            output.say(format!(
+                "roofline: {macs:.0} GMAC/s, {bytes:.0} GB/s; the network's definition runs at {reached:.0} GMAC/s, {:.0} % of the peak",
+                100.0 * reached / macs
+            ));
         }
         let step = |s: &cnn::interface::StepProfile| Step {
             layer: s.layer.clone(),

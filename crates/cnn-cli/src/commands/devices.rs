@@ -21,6 +21,7 @@ impl Devices {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let mut rows = table(&["backend", "device", "driver", "threads", "memory", "what it is"], 3..5);
         let mut found = Vec::new();
+        let mut missing = Vec::new();
         for entry in backends() {
             match entry.devices() {
                 Ok(devices) => {
@@ -38,12 +39,13 @@ impl Devices {
                 }
                 Err(error) => {
                     let error = error.to_string();
-                    rows.add_row([entry.name, &error]);
+                    missing.push(error.clone());
                     found.push(Found { backend: entry.name.to_string(), device: None, error: Some(error) });
                 }
             }
         }
         output.say(rows.trim_fmt());
+        missing.iter().for_each(|error| output.say(format!(" {error}")));
         output.finish(&serde_json::json!({ "backends": found }))
     }
 }
