@@ -110,6 +110,30 @@ fn tuning_is_written_and_found() {
 }
 
 #[test]
+fn what_is_missing_for_opencl_is_told() {
+    let devices = |variable: &str, value: &str| {
+        let output = cnn(&["devices"]).env(variable, value).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    // A loader without drivers.
+    let told = devices("OCL_ICD_VENDORS", "/nowhere");
+    assert!(told.contains("each driver needs a file in /etc/OpenCL/vendors") && !told.contains("ocl:0"), "{told}");
+    let refusal = cnn(&["classify", "--backend", "ocl"]).env("OCL_ICD_VENDORS", "/nowhere").output().unwrap();
+    assert_eq!(refusal.status.code(), Some(2));
+    // Two devices of one platform.
+    let both = devices("POCL_DEVICES", "pthread pthread");
+    assert!(both.contains("ocl:0") && both.contains("ocl:1"), "{both}");
+    let split = cnn(&["classify", "--backend", "ocl:0+ocl:1", "--top", "1", "--json"]);
+    let split = { split }.env("POCL_DEVICES", "pthread pthread").output().unwrap();
+    let results: Value = serde_json::from_slice(&split.stdout).unwrap();
+    for (digit, result) in results["results"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(result["predictions"][0]["label"], digit.to_string());
+        assert_eq!(result["backend"], "ocl+ocl");
+    }
+}
+
+#[test]
 fn inspect_counts_vgg16() {
     let result = json(&["inspect", "vgg16"]);
     assert_eq!(result["parameters"], 138_357_544);

@@ -117,13 +117,17 @@ fn library_elsewhere() -> Option<&'static str> {
 }
 
 fn explain(error: &ClError) -> String {
+    const INSTALL: &str = "install the driver of the device, or `ocl-icd-libopencl1` and `pocl-opencl-icd` on Debian to run \
+                           on the processor";
+    let told = std::env::var_os("OPENCL_DYLIB_PATH").is_some();
     match (error.0, library_elsewhere()) {
+        (NO_LIBRARY, _) if told => {
+            format!("no OpenCL library for this processor is among those that OPENCL_DYLIB_PATH lists: {INSTALL}")
+        }
         (NO_LIBRARY, Some(path)) => {
             format!("libOpenCL.so is not on the loader's path, but there is {path}: set OPENCL_DYLIB_PATH={path}")
         }
-        (NO_LIBRARY, None) => "no libOpenCL.so: install the driver of the device, or `ocl-icd-libopencl1` and \
-                               `pocl-opencl-icd` on Debian to run on the processor"
-            .to_string(),
+        (NO_LIBRARY, None) => format!("no libOpenCL.so: {INSTALL}"),
         _ => format!(
             "no OpenCL platform ({error}): the loader is there and finds no driver; each driver needs a file in \
              /etc/OpenCL/vendors with the path of its library, such as libmali.so or libpocl.so.2"
