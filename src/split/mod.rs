@@ -131,7 +131,7 @@ impl Plan for SplitPlan {
 
 /// The report of a segment: its leading layer, and who does how much of it.
 fn step_report(network: &Network, nodes: &[usize], algorithm: String, plans: &[Arc<dyn Plan>]) -> StepReport {
-    let [first, .., last] = [nodes[0], nodes[nodes.len() - 1]];
+    let (first, last) = (nodes[0], nodes[nodes.len() - 1]);
     let bytes = |shape: &cnn_core::Shape| (size_of::<f32>() * shape.elements()) as u64;
     let output = network.shape(network.output_of(last));
     let inputs: u64 = network.input_shapes(first).into_iter().map(bytes).sum();

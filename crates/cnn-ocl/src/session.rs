@@ -5,15 +5,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cnn_core::backend::{Profile, Session, StepProfile};
+use cnn_core::backend::{Profile, Session, StepProfile, StepReport};
 use cnn_core::layers::{Call, Mode, View};
-use cnn_core::lowering::SlotId;
+use cnn_core::lowering::{SlotId, Step};
 use cnn_core::{Result, Tensor};
 use opencl3::command_queue::CommandQueue;
 
 use crate::buffer::Buffer;
 use crate::driver::failed;
-use crate::kernel::HostLayer;
+use crate::kernel::{HostLayer, Kernel};
 use crate::launch::{self, Buffers, Ready};
 use crate::plan::PlanData;
 
@@ -50,11 +50,11 @@ impl ForBatch {
         let floats = plan.workspaces(batch);
         let workspaces: Vec<Buffer> =
             floats.iter().map(|&floats| Buffer::new(driver, "the workspace", floats)).collect::<Result<_>>()?;
-        let step = |step: &cnn_core::lowering::Step<_>| -> Result<Vec<Ready>> {
-            let kernel: &dyn crate::kernel::Kernel = &**(&step.kernel as &Box<dyn crate::kernel::Kernel>);
+        let step = |step: &Step<Box<dyn Kernel>>| -> Result<Vec<Ready>> {
             let inputs = step.inputs.iter().map(|slot| &slots[slot.0]).collect();
             let buffers = Buffers { inputs, output: &slots[step.output.0], workspaces: &workspaces };
-            kernel.launches(driver, batch)?.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect()
+            let launches = step.kernel.launches(driver, batch)?;
+            launches.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect()
         };
         let steps = lowered.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
         Ok(ForBatch { batch, steps, slots, _workspaces: workspaces, _arena: arena })
@@ -170,7 +170,7 @@ impl Session for OclSession {
         let mut times = Vec::with_capacity(self.plan.lowered.steps.len());
         let output = self.run_steps(input, Some(&mut times))?;
         let total = start.elapsed();
-        let step = |(report, time): (&cnn_core::backend::StepReport, Duration)| StepProfile {
+        let step = |(report, time): (&StepReport, Duration)| StepProfile {
             layer: report.layer.clone(),
             algorithm: report.algorithm.clone(),
             time,
