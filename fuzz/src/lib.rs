@@ -7,6 +7,7 @@ mod networks;
 pub use networks::{build_and_run, network};
 
 use cnn::models::{find, npy, weights_file};
+use cnn::opencl::Tuning;
 use cnn::train::data::idx::Idx;
 
 /// Reads a safetensors file, checks it against a network, and looks at every tensor.
@@ -26,6 +27,14 @@ pub fn weights(bytes: &[u8]) {
 pub fn npy(bytes: &[u8]) {
     if let Ok(tensor) = npy::from_bytes(bytes) {
         assert_eq!(tensor.to_f32().len(), tensor.shape().elements());
+    }
+}
+
+/// Reads a file of tuned parameters, and looks a device up in it.
+pub fn tuning(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(Some(tuning)) = Tuning::of_text(text, "a device") {
+        assert!(tuning.rows * tuning.vectors * tuning.lanes <= 1 << 12);
     }
 }
 

@@ -36,6 +36,11 @@ fn npy() {
 }
 
 #[test]
+fn tuning() {
+    run("tuning", cnn_fuzz::tuning);
+}
+
+#[test]
 fn picture() {
     run("picture", cnn_fuzz::picture);
 }

@@ -116,26 +116,32 @@ impl Tuning {
                 return None;
             }
         };
-        let found =
-            toml::from_str::<Database>(&text).map_err(|error| error.message().to_string()).and_then(|database| {
-                let entry = database.entry.into_iter().rev().find(|entry| entry.device.as_ref() == Some(&traits.name));
-                entry.map(|entry| entry.parameters.checked()).transpose()
-            });
-        found.unwrap_or_else(|reason| {
+        Self::of_text(&text, &traits.name).unwrap_or_else(|reason| {
             tracing::warn!("{}: {reason}; the shipped parameters are used", path.display());
             None
         })
     }
 
+    /// What the text of such a file has about a device of this name, or in one line what is wrong with it.
+    pub fn of_text(text: &str, device: &str) -> Result<Option<Tuning>, String> {
+        let database: Database = toml::from_str(text).map_err(|error| error.message().to_string())?;
+        let entry = database.entry.into_iter().rev().find(|entry| entry.device.as_deref() == Some(device));
+        entry.map(|entry| entry.parameters.checked()).transpose()
+    }
+
     /// The parameters, if kernels can be made with them.
     fn checked(self) -> Result<Tuning, String> {
-        let positive = [self.rows, self.vectors, self.linear_parts, self.winograd_bytes];
+        /// Beyond what any device has, and far below where sizes overflow.
+        const MOST: usize = 1 << 12;
+        const MOST_BYTES: usize = 1 << 30;
+        let sizes = [self.rows, self.vectors, self.linear_parts];
         let groups = self.tile_group.into_iter().chain(self.work_group);
-        // A group of no work-items, or a division by none, would be CLBlast's to find out.
-        let clblast = self.clblast.iter().all(|entry| entry.parameters[2..10].iter().all(|&value| value > 0));
+        let possible_set = |set: &[usize; 16]| set[2..10].iter().all(|value| (1..=MOST).contains(value));
+        let clblast = self.clblast.iter().all(|entry| possible_set(&entry.parameters));
         let possible = [1, 2, 4, 8, 16].contains(&self.lanes)
-            && positive.into_iter().chain(groups).all(|value| value > 0)
-            && self.rows * self.vectors * self.lanes <= 1 << 12
+            && sizes.into_iter().chain(groups).all(|value| (1..=MOST).contains(&value))
+            && self.rows * self.vectors * self.lanes <= MOST
+            && (1..=MOST_BYTES).contains(&self.winograd_bytes)
             && clblast
             && self.macs_per_byte > 0.0
             && self.macs_per_byte.is_finite();
