@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cnn_core::backend::{PlanReport, Profile, Session, StepProfile};
+use cnn_core::backend::{PlanReport, Profile, Session};
 use cnn_core::layers::{Call, Mode, View};
 use cnn_core::{Error, Network, Result, Tensor};
 
@@ -118,16 +118,9 @@ impl Session for SplitSession {
 
     fn profile(&mut self, input: &Tensor) -> Result<Profile> {
         let start = Instant::now();
-        let batch = input.batch() as u64;
         let mut times = Vec::with_capacity(self.segments.len());
         let output = self.run_segments(input, Some(&mut times))?;
         let total = start.elapsed();
-        let step = |(report, time): (&cnn_core::backend::StepReport, Duration)| StepProfile {
-            layer: report.layer.clone(),
-            algorithm: report.algorithm.clone(),
-            time,
-            flops: report.flops.saturating_mul(batch),
-        };
-        Ok(Profile { output, steps: self.report.steps.iter().zip(times).map(step).collect(), total })
+        Ok(Profile::new(&self.report, times, output, total))
     }
 }

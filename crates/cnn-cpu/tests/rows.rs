@@ -4,14 +4,14 @@
 use std::sync::LazyLock;
 
 use cnn_core::choose::{Refusal, Row};
-use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
+use cnn_core::layers::Conv2d;
 use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference, Shape};
 use cnn_cpu::Cpu;
 use cnn_cpu::machine::Machine;
 use cnn_cpu::ops::conv2d::{FourierTransform, Problem, TABLE};
 use cnn_cpu::simd::Instructions;
 use cnn_testkit::conformance::{random_input, random_weights};
-use cnn_testkit::{Case, cases, difference};
+use cnn_testkit::{Case, cases, difference, random_convolution};
 use proptest::prelude::*;
 
 /// The relative difference of a row from the reference; `None` where the row refuses.
@@ -98,32 +98,10 @@ fn transformed_weights_that_fill_the_memory_are_refused() {
     assert_eq!(refusal(4096), Err("its weights would take 36 GiB".to_string()));
 }
 
-prop_compose! {
-    /// A convolution that fits its input, over all of its settings, in some cases with a ReLU and a pooling behind it.
-    fn convolution()(
-        // Few channels, or whole blocks of some instruction set's lanes.
-        (group_in, group_out) in prop_oneof![(1usize..5, 1usize..8), (Just(16), 1usize..40), (Just(32), Just(16))],
-        groups in 1usize..4,
-        kernel in [1usize..6, 1..6], stride in [1usize..4, 1..4], dilation in [1usize..4, 1..4],
-        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4, pooled: bool,
-    ) -> (Network, usize) {
-        let conv = Conv2d::new(group_out * groups, kernel).stride(stride).dilation(dilation).padding(padding).groups(groups);
-        let span = |a: usize| dilation[a] * (kernel[a] - 1) + 1;
-        let extent = |a: usize| (span(a) + room[a]).saturating_sub(padding[a] + padding[a + 2]).max(1);
-        let mut net = Network::builder("random", [group_in * groups, extent(0), extent(1)]);
-        net.push("conv", conv).unwrap();
-        if pooled && net.push("relu", Activation::Relu).is_ok() {
-            // Refused, and so left out, where there are fewer than two rows or columns.
-            net.push("pool", MaxPool2d::new(2)).ok();
-        }
-        (net.finish().unwrap(), batch)
-    }
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
     #[test]
-    fn every_row_agrees_on_random_convolutions((network, batch) in convolution()) {
+    fn every_row_agrees_on_random_convolutions((network, batch) in random_convolution()) {
         // One for all cases: a new one measures its ceilings first.
         static CPU: LazyLock<Cpu> = LazyLock::new(|| Cpu::with_threads(1).unwrap());
         for row in TABLE {

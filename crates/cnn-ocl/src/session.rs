@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cnn_core::backend::{Profile, Session, StepProfile, StepReport};
+use cnn_core::backend::{Profile, Session};
 use cnn_core::layers::{Call, Mode, View};
 use cnn_core::lowering::{SlotId, Step};
 use cnn_core::{Result, Tensor};
@@ -166,17 +166,9 @@ impl Session for OclSession {
 
     fn profile(&mut self, input: &Tensor) -> Result<Profile> {
         let start = Instant::now();
-        let batch = input.batch() as u64;
         let mut times = Vec::with_capacity(self.plan.lowered.steps.len());
         let output = self.run_steps(input, Some(&mut times))?;
         let total = start.elapsed();
-        let step = |(report, time): (&StepReport, Duration)| StepProfile {
-            layer: report.layer.clone(),
-            algorithm: report.algorithm.clone(),
-            time,
-            flops: report.flops.saturating_mul(batch),
-        };
-        let steps = self.plan.lowered.report.steps.iter().zip(times).map(step).collect();
-        Ok(Profile { output, steps, total })
+        Ok(Profile::new(&self.plan.lowered.report, times, output, total))
     }
 }

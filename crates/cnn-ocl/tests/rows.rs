@@ -2,12 +2,11 @@
 
 use std::sync::LazyLock;
 
-use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
 use cnn_core::{Backend, CompileOptions, Error, Layer, Network, Plan, Reference};
 use cnn_ocl::Ocl;
 use cnn_ocl::ops::conv2d::TABLE;
 use cnn_testkit::conformance::{random_input, random_weights};
-use cnn_testkit::{Case, cases, difference};
+use cnn_testkit::{Case, cases, difference, random_convolution, random_three_by_three};
 use proptest::prelude::*;
 
 static OCL: LazyLock<Ocl> = LazyLock::new(|| Ocl::new("").expect("an OpenCL device"));
@@ -51,44 +50,6 @@ fn every_row_agrees_on_every_case_that_it_accepts() {
     }
 }
 
-prop_compose! {
-    /// A convolution that fits its input, over all of its settings, in some cases with a ReLU and a pooling behind it.
-    fn convolution()(
-        // Few channels, or whole blocks of some device's lanes.
-        (group_in, group_out) in prop_oneof![(1usize..5, 1usize..8), (Just(16), 1usize..40), (Just(32), Just(16))],
-        groups in 1usize..4,
-        kernel in [1usize..6, 1..6], stride in [1usize..4, 1..4], dilation in [1usize..4, 1..4],
-        padding in [0usize..4, 0..4, 0..4, 0..4], room in [0usize..20, 0..20], batch in 1usize..4, pooled: bool,
-    ) -> (Network, usize) {
-        let conv = Conv2d::new(group_out * groups, kernel).stride(stride).dilation(dilation).padding(padding).groups(groups);
-        let span = |a: usize| dilation[a] * (kernel[a] - 1) + 1;
-        let extent = |a: usize| (span(a) + room[a]).saturating_sub(padding[a] + padding[a + 2]).max(1);
-        let mut net = Network::builder("random", [group_in * groups, extent(0), extent(1)]);
-        net.push("conv", conv).unwrap();
-        if pooled && net.push("relu", Activation::Relu).is_ok() {
-            // Refused, and so left out, where there are fewer than two rows or columns.
-            net.push("pool", MaxPool2d::new(2)).ok();
-        }
-        (net.finish().unwrap(), batch)
-    }
-}
-
-prop_compose! {
-    /// A convolution of 3 x 3 windows, which Winograd's rows take.
-    fn three_by_three()(
-        inputs in 1usize..40, outputs in 1usize..40, extent in [1usize..20, 1..20],
-        padding in [1usize..3, 1..3, 1..3, 1..3], batch in 1usize..4, pooled: bool,
-    ) -> (Network, usize) {
-        let mut net = Network::builder("random", [inputs, extent[0], extent[1]]);
-        net.push("conv", Conv2d::new(outputs, 3).padding(padding)).unwrap();
-        net.push("relu", Activation::Relu).unwrap();
-        if pooled {
-            net.push("pool", MaxPool2d::new(2)).ok();
-        }
-        (net.finish().unwrap(), batch)
-    }
-}
-
 fn every_row_agrees(network: &Network, batch: usize) -> Result<(), TestCaseError> {
     for row in TABLE {
         if let Some(apart) = run(network, row.name(), batch) {
@@ -104,12 +65,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.min(16), ..ProptestConfig::default() })]
 
     #[test]
-    fn rows_agree_on_random_convolutions((network, batch) in convolution()) {
+    fn rows_agree_on_random_convolutions((network, batch) in random_convolution()) {
         every_row_agrees(&network, batch)?;
     }
 
     #[test]
-    fn rows_agree_on_random_three_by_three_windows((network, batch) in three_by_three()) {
+    fn rows_agree_on_random_three_by_three_windows((network, batch) in random_three_by_three()) {
         every_row_agrees(&network, batch)?;
     }
 }

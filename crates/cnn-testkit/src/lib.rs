@@ -11,6 +11,7 @@
 
 mod cases;
 mod compare;
+mod convolutions;
 mod random;
 mod shapes;
 
@@ -19,5 +20,6 @@ pub mod gradient_check;
 
 pub use cases::{Case, cases, whole_networks};
 pub use compare::{Difference, assert_close, difference};
+pub use convolutions::{random_convolution, random_three_by_three};
 pub use random::{spread, uniform};
 pub use shapes::{LayerShape, layer_shapes, sampled_error};

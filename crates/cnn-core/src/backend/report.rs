@@ -108,6 +108,26 @@ pub struct Profile {
     pub total: Duration,
 }
 
+impl Profile {
+    /// The steps of a report with the time of each, for the batch of `output`.
+    pub fn new(
+        report: &PlanReport,
+        times: impl IntoIterator<Item = Duration>,
+        output: Tensor,
+        total: Duration,
+    ) -> Self {
+        let batch = output.batch() as u64;
+        let step = |(report, time): (&StepReport, Duration)| StepProfile {
+            layer: report.layer.clone(),
+            algorithm: report.algorithm.clone(),
+            time,
+            flops: report.flops.saturating_mul(batch),
+        };
+        let steps = report.steps.iter().zip(times).map(step).collect();
+        Profile { output, steps, total }
+    }
+}
+
 /// The time of one step.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct StepProfile {
