@@ -31,14 +31,20 @@ impl Ocl {
         OclBuilder::default()
     }
 
+    #[cfg(test)]
+    pub(crate) fn driver(&self) -> &Driver {
+        &self.driver
+    }
+
     /// The parameters of its kernels.
     pub fn tuning(&self) -> &Tuning {
         &self.driver.tuning
     }
 
-    /// The same device with other parameters.
+    /// The same device with other parameters. Errors where no kernels can be made with them.
     pub fn with_tuning(&self, tuning: Tuning) -> Result<Self> {
         let Driver { found, cache, .. } = &*self.driver;
+        let tuning = tuning.checked().map_err(device::unavailable)?;
         let driver = Driver::new(found.clone(), tuning, cache.clone())?;
         Ok(Ocl { driver: Arc::new(driver), ceilings: Arc::default() })
     }
@@ -82,11 +88,12 @@ impl OclBuilder {
         self
     }
 
-    /// Opens the device. Errors as [`Ocl::new`] does.
+    /// Opens the device. Errors as [`Ocl::new`] does, and where no kernels can be made with the parameters.
     pub fn build(self, selector: &str) -> Result<Ocl> {
         let found = device::find(selector)?;
         let of_file = || Tuning::of_file(self.file.as_deref()?, &found.traits);
         let tuning = self.tuning.or_else(of_file).unwrap_or_else(|| Tuning::of(&found.traits));
+        let tuning = tuning.checked().map_err(device::unavailable)?;
         Ok(Ocl { driver: Arc::new(Driver::new(found, tuning, self.cache)?), ceilings: Arc::default() })
     }
 }

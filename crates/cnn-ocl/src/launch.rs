@@ -11,7 +11,7 @@ use opencl3::context::Context;
 use opencl3::event::Event;
 use opencl3::kernel::Kernel as ClKernel;
 use opencl3::memory::ClMem;
-use opencl3::types::{CL_FALSE, CL_TRUE};
+use opencl3::types::CL_TRUE;
 
 use crate::buffer::Buffer;
 use crate::driver::{Driver, failed};
@@ -126,19 +126,8 @@ impl Ready {
     }
 }
 
-/// Copies to the device; `data` has to stay as it is until the queue is done.
-///
-/// # Safety
-/// The queue must finish before `data` is changed or freed.
-pub(crate) unsafe fn write(queue: &CommandQueue, buffer: &mut Buffer, data: &[f32]) -> Result<()> {
-    assert!(data.len() <= buffer.length());
-    // SAFETY: the data fits the buffer; the caller vouches for the rest.
-    let written = unsafe { queue.enqueue_write_buffer(buffer.raw_mut(), CL_FALSE, 0, data, &[]) };
-    written.map(drop).map_err(|e| failed("writing the input", &e))
-}
-
 /// Copies to the device and waits for it.
-pub(crate) fn write_now(queue: &CommandQueue, buffer: &mut Buffer, data: &[f32]) -> Result<()> {
+pub(crate) fn write(queue: &CommandQueue, buffer: &mut Buffer, data: &[f32]) -> Result<()> {
     assert!(data.len() <= buffer.length());
     // SAFETY: the data fits the buffer, and the call returns when it is copied.
     let written = unsafe { queue.enqueue_write_buffer(buffer.raw_mut(), CL_TRUE, 0, data, &[]) };

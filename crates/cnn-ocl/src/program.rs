@@ -124,3 +124,17 @@ impl CachedBinary {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Ocl;
+
+    #[test]
+    fn kernels_that_do_not_compile_are_named_with_the_compilers_words() {
+        let ocl = Ocl::new("").expect("an OpenCL device");
+        let broken = Source { name: "broken", text: "kernel void f(global float *x) { *x = no_such_name; }" };
+        let error = ocl.driver().program(broken, &[]).unwrap_err().to_string();
+        assert!(error.contains("`broken` do not compile") && error.contains("no_such_name"), "{error}");
+    }
+}

@@ -1,7 +1,5 @@
 //! Runs a plan: one write, every kernel of every step in one queue, one read. Buffers and arguments are made once a batch size.
 
-#![allow(unsafe_code)]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -92,14 +90,13 @@ impl OclSession {
         let shape = plan.network.output_shape().with_batch(batch);
         let mut output = vec![0.0; shape.elements()];
         let run = || -> Result<()> {
-            // SAFETY: the queue is done when this function returns: by the read at the end, or by `finish` below.
-            unsafe { launch::write(queue, &mut ready.slots[0], data)? };
+            launch::write(queue, &mut ready.slots[0], data)?;
             enqueue(&plan, ready, queue, times)?;
             launch::read(queue, &ready.slots[plan.lowered.output.0], &mut output)
         };
         let result = run();
         if result.is_err() {
-            // Nothing may be left in the queue that uses the input. What the device says now adds nothing to the error.
+            // The next run starts afresh. What the device says now adds nothing to the error.
             let _ = queue.finish();
             self.ready = None;
         }
@@ -156,7 +153,7 @@ fn on_host(
         Call { batch, inputs: &views, output_shape: &layer.output, parameters: &parameters, mode: Mode::Inference };
     let mut result = vec![0.0; batch * layer.output.elements()];
     layer.layer.operation().forward(&call, &mut result);
-    launch::write_now(queue, &mut slots[output.0], &result)
+    launch::write(queue, &mut slots[output.0], &result)
 }
 
 impl Session for OclSession {

@@ -130,7 +130,7 @@ impl Tuning {
     }
 
     /// The parameters, if kernels can be made with them.
-    fn checked(self) -> Result<Tuning, String> {
+    pub(crate) fn checked(self) -> Result<Tuning, String> {
         /// Beyond what any device has, and far below where sizes overflow.
         const MOST: usize = 1 << 12;
         const MOST_BYTES: usize = 1 << 30;
@@ -149,9 +149,9 @@ impl Tuning {
     }
 }
 
-/// The text of a database of these entries.
-fn text(entries: &[Entry]) -> String {
-    toml::to_string(&Database { entry: entries.to_vec() }).expect("entries are tables of numbers")
+/// The text of a database of these entries. Errors where a number is too large for the format.
+fn text(entries: &[Entry]) -> Result<String, toml::ser::Error> {
+    toml::to_string(&Database { entry: entries.to_vec() })
 }
 
 /// The shipped entries.
@@ -209,10 +209,12 @@ mod tests {
             source: "a test".to_string(),
             parameters: tuning.clone(),
         };
-        std::fs::write(&path, text(&[entry("another", &Tuning::fallback()), entry("a device", &tuned)])).unwrap();
+        std::fs::write(&path, text(&[entry("another", &Tuning::fallback()), entry("a device", &tuned)]).unwrap())
+            .unwrap();
         assert_eq!(Tuning::of_file(&path, &traits), Some(tuned.clone()));
         let impossible = Tuning { lanes: 3, ..tuned };
-        for garbage in ["", "[[entry]]", "lanes = 3", "\u{0}\u{ff}", &text(&[entry("a device", &impossible)])] {
+        for garbage in ["", "[[entry]]", "lanes = 3", "\u{0}\u{ff}", &text(&[entry("a device", &impossible)]).unwrap()]
+        {
             std::fs::write(&path, garbage).unwrap();
             assert_eq!(Tuning::of_file(&path, &traits), None, "{garbage}");
         }

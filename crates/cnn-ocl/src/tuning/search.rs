@@ -87,7 +87,7 @@ pub fn write_tuning(path: &Path, ocl: &Ocl, tuning: &Tuning) -> std::io::Result<
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    std::fs::write(path, super::text(&entries))
+    std::fs::write(path, super::text(&entries).map_err(std::io::Error::other)?)
 }
 
 /// Mixes candidates in a fixed order, so that a search that is cut short has looked everywhere.

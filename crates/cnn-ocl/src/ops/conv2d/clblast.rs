@@ -46,12 +46,7 @@ impl Algorithm for Clblast {
     }
 
     fn prepare(&self, driver: &Driver, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared> {
-        let weight = parameters.weight;
-        let weights = Buffer::filled(driver, "weights", weight.len(), |out| out.copy_from_slice(weight))?;
-        let bias = Buffer::filled(driver, "a bias", problem.conv.out_channels, |out| {
-            out.iter_mut().enumerate().for_each(|(channel, out)| *out = parameters.bias_of(channel));
-        })?;
-        let (weights, bias) = (Arc::new(weights), Arc::new(bias));
+        let [weights, bias] = parameters.as_they_are(driver, problem.conv.out_channels)?;
         let kernel = ClblastKernel { problem: problem.clone(), weights, bias, activation: parameters.activation };
         Ok(Prepared { pooled: false, ..Prepared::alike(Box::new(kernel), Layout::Planar) })
     }

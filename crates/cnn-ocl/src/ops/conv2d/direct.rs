@@ -82,12 +82,7 @@ struct DirectKernel {
 
 impl DirectKernel {
     fn new(driver: &Driver, problem: &Problem, parameters: Parameters<'_>, group: Option<[usize; 3]>) -> Result<Self> {
-        let weight = parameters.weight;
-        let weights = Buffer::filled(driver, "weights", weight.len(), |out| out.copy_from_slice(weight))?;
-        let bias = Buffer::filled(driver, "a bias", problem.conv.out_channels, |out| {
-            out.iter_mut().enumerate().for_each(|(channel, out)| *out = parameters.bias_of(channel));
-        })?;
-        let (weights, bias) = (Arc::new(weights), Arc::new(bias));
+        let [weights, bias] = parameters.as_they_are(driver, problem.conv.out_channels)?;
         Ok(DirectKernel { problem: problem.clone(), weights, bias, activation: parameters.activation, group })
     }
 }

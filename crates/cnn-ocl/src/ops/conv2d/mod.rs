@@ -8,6 +8,8 @@ mod direct;
 mod im2col;
 mod winograd;
 
+use std::sync::Arc;
+
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Conv2d};
 use cnn_core::lowering::{self, Layout};
@@ -22,6 +24,7 @@ pub use direct::{Direct, WorkGroup};
 pub use im2col::Im2col;
 pub use winograd::Winograd;
 
+use crate::buffer::Buffer;
 use crate::driver::Driver;
 use crate::kernel::Kernel;
 use crate::tuning::Tuning;
@@ -84,6 +87,15 @@ pub struct Parameters<'a> {
 impl Parameters<'_> {
     fn bias_of(&self, channel: usize) -> f32 {
         self.bias.map_or(0.0, |bias| bias[channel])
+    }
+
+    /// Weights and bias on the device, in their own order.
+    fn as_they_are(&self, driver: &Driver, channels: usize) -> Result<[Arc<Buffer>; 2]> {
+        let weights = Buffer::filled(driver, "weights", self.weight.len(), |out| out.copy_from_slice(self.weight))?;
+        let bias = Buffer::filled(driver, "a bias", channels, |out| {
+            out.iter_mut().enumerate().for_each(|(channel, out)| *out = self.bias_of(channel));
+        })?;
+        Ok([Arc::new(weights), Arc::new(bias)])
     }
 }
 
