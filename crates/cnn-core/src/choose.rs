@@ -1,5 +1,6 @@
 //! The first row of a table that accepts, with the reasons of those that refused.
 
+use crate::backend::CompileOptions;
 use crate::{Error, Result};
 
 /// A named way to do a piece of work, which can refuse.
@@ -61,18 +62,13 @@ pub fn check_name(wish: Option<&str>, known: &[String]) -> Result<()> {
     }
 }
 
-/// Where the row that the caller asked for is among those that refused: an error if `strict`, else a warning.
-pub fn heed_wish(backend: &str, layer: &str, wish: Option<&str>, refused: &[Refusal], strict: bool) -> Result<()> {
+/// Where the row that the caller asked for is among those that refused: an error if the options are strict, else a warning.
+pub fn heed_wish(backend: &str, layer: &str, options: &CompileOptions, refused: &[Refusal]) -> Result<()> {
+    let wish = options.algorithm.as_deref();
     let wished = |r: &&Refusal| wish.is_some_and(|wish| r.algorithm == wish || row_of(&r.algorithm) == wish);
     let Some(refusal) = refused.iter().find(wished) else { return Ok(()) };
     let reason = format!("layer `{layer}`: {} refuses: {}", refusal.algorithm, refusal.reason);
-    match strict {
-        true => Err(Error::Backend { backend: backend.to_string(), reason }),
-        false => {
-            tracing::warn!("{reason}; another algorithm runs");
-            Ok(())
-        }
-    }
+    options.cannot(backend, reason, "another algorithm runs")
 }
 
 /// The row's name without its family.

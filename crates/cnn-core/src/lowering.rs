@@ -8,7 +8,7 @@ use crate::arena::{self, Lifetime};
 use crate::backend::{Candidate, CompileOptions, PlanReport, Precision, StepReport};
 use crate::choose::Refusal;
 use crate::passes::{self, Program};
-use crate::{Error, Layer, Result, Shape, ValueId, Weights};
+use crate::{Layer, Result, Shape, ValueId, Weights};
 
 /// The order of a value's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -145,6 +145,11 @@ pub trait Kernels {
     /// Bytes of a kernel's packed weights.
     fn weight_bytes(&self, kernel: &Self::Kernel) -> usize;
 
+    /// What the elements of values are stored as.
+    fn values(&self) -> Precision {
+        Precision::Single
+    }
+
     /// What the slots' places in the arena are multiples of, in elements.
     fn alignment(&self) -> usize {
         arena::ALIGNMENT
@@ -226,7 +231,7 @@ pub fn lower<T: Kernels>(program: &Program<'_>, backend: &str, target: &T) -> Re
     let output = lowering.slot_in(program.output, Layout::Planar)?;
     let Lowering { steps, mut report, values, .. } = lowering;
     let arena = plan_arena(&values.slots, &steps, output, target.alignment());
-    report.arena_bytes = arena.size.saturating_mul(size_of::<f32>());
+    report.arena_bytes = arena.size.saturating_mul(target.values().bytes());
     Ok(Lowered { steps, slots: values.slots, output, arena, report })
 }
 
@@ -251,28 +256,26 @@ pub fn linear_precision(
     options: &CompileOptions,
     release: &(dyn Fn(Range<usize>) + Sync),
 ) -> Result<Precision> {
-    const PIECE: usize = 4 << 20;
-    /// The largest number of half precision.
-    const LARGEST_HALF: f32 = 65504.0;
     if options.linear_weights == Precision::Single {
         return Ok(Precision::Single);
     }
-    let mut largest = 0.0f32;
-    for (piece, start) in weight.chunks(PIECE).zip((0..).step_by(PIECE)) {
-        largest = piece.iter().fold(largest, |largest, v| largest.max(v.abs()));
-        release(start..start + piece.len());
-    }
-    if largest <= LARGEST_HALF {
+    let largest = largest(weight, release);
+    if largest <= Precision::LARGEST_HALF {
         return Ok(Precision::Half);
     }
     let reason = format!("layer `{layer}`: a weight of {largest:e} does not fit half precision");
-    match options.strict {
-        true => Err(Error::Backend { backend: backend.to_string(), reason }),
-        false => {
-            tracing::warn!("{reason}; it stays in single precision");
-            Ok(Precision::Single)
-        }
+    options.cannot(backend, reason, "its weights stay single").map(|()| Precision::Single)
+}
+
+/// The largest absolute of many numbers. They are read in pieces, each of which is `release`d.
+pub fn largest(numbers: &[f32], release: &(dyn Fn(Range<usize>) + Sync)) -> f32 {
+    const PIECE: usize = 4 << 20;
+    let mut largest = 0.0f32;
+    for (piece, start) in numbers.chunks(PIECE).zip((0..).step_by(PIECE)) {
+        largest = piece.iter().fold(largest, |largest, v| largest.max(v.abs()));
+        release(start..start + piece.len());
     }
+    largest
 }
 
 struct Lowering<'a, T: Kernels> {
@@ -327,7 +330,7 @@ impl<T: Kernels> Lowering<'_, T> {
             macs: 0,
             flops: 0,
             weight_bytes: 0,
-            value_bytes: (size_of::<f32>() * (old.elements(&shape) + layout.elements(&shape))) as u64,
+            value_bytes: (self.target.values().bytes() * (old.elements(&shape) + layout.elements(&shape))) as u64,
         });
         let to = self.values.add(value, Slot { shape, layout });
         self.steps.push(Step { inputs: vec![from], output: to, kernel });
@@ -336,7 +339,7 @@ impl<T: Kernels> Lowering<'_, T> {
 
     fn report_step(&self, step: &passes::Step, chosen: &Chosen<T::Kernel>) -> StepReport {
         let network = self.program.network;
-        let bytes_of = |&value: &ValueId| (size_of::<f32>() * network.shape(value).elements()) as u64;
+        let bytes_of = |&value: &ValueId| (self.target.values().bytes() * network.shape(value).elements()) as u64;
         let name_of = |&node: &usize| network.nodes()[node].name.clone();
         let nodes = std::iter::once(&step.node).chain(&step.fused);
         StepReport {

@@ -49,6 +49,7 @@ impl Backend for Reference {
         if let Some(name) = options.algorithm.as_deref().filter(|&name| name != PLAIN_LOOPS) {
             return Err(Error::UnknownAlgorithm { name: name.to_string(), known: PLAIN_LOOPS.to_string() });
         }
+        options.check_single(self.name())?;
         weights.check(network)?;
         let parameters = (0..network.nodes().len())
             .map(|node| Ok(weights.of_node(network, node)?.into_iter().map(Vec::from).collect()))

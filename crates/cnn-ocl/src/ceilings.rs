@@ -15,14 +15,14 @@ pub(crate) fn measure(driver: &Driver) -> Result<Ceilings> {
     let square = Square::new(driver)?;
     let [rows, depth, columns] = square.extents();
     let macs = (rows * depth * columns) as f64;
-    let seconds = single::time(driver, &square, 1, (&[rows * depth], rows * columns))?.as_secs_f64();
+    let seconds = single::time(driver, &square, 1, [rows * depth, rows * columns])?.as_secs_f64();
     // Weights of 64 MiB: more than caches hold, little enough for any device.
     const INPUTS: usize = 4096;
     const OUTPUTS: usize = 4096;
     let weight = vec![0.5; INPUTS * OUTPUTS];
     let home = Slot { shape: [INPUTS].into(), layout: Layout::Planar };
     let linear = LinearKernel::new(driver, &home, (&weight, None), (Precision::Single, None), &|_| {})?;
-    let reading = single::time(driver, &linear, 1, (&[INPUTS], OUTPUTS))?.as_secs_f64();
+    let reading = single::time(driver, &linear, 1, [INPUTS, OUTPUTS])?.as_secs_f64();
     Ok(Ceilings {
         macs_per_second: macs / seconds.max(1e-9),
         bytes_per_second: size_of_val(&weight[..]) as f64 / reading.max(1e-9),
@@ -60,6 +60,7 @@ impl Kernel for Square {
             shared_weights: true,
             y_strides: [lanes, self.rows * lanes],
             columns: self.panels.columns,
+            transformed: false,
             bias: true,
             activation: None,
         };

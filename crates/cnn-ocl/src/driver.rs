@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cnn_core::{Error, Result};
 use opencl3::command_queue::CommandQueue;
@@ -11,20 +11,25 @@ use opencl3::context::Context;
 use opencl3::error_codes::ClError;
 
 use crate::device::{Found, Traits};
-use crate::launch;
+use crate::format::Format;
 use crate::program::{self, Program, Source};
 use crate::tuning::Tuning;
+use crate::{launch, self_test};
 
-/// Shared by a backend, its plans and their sessions.
+/// Shared by a backend, its plans and their sessions. Cloning shares all but the format.
+#[derive(Clone)]
 pub(crate) struct Driver {
     pub(crate) found: Found,
-    pub(crate) context: Context,
+    pub(crate) context: Arc<Context>,
     /// For transfers that belong to no session.
-    pub(crate) queue: CommandQueue,
+    pub(crate) queue: Arc<CommandQueue>,
     pub(crate) tuning: Tuning,
+    /// What its programs are compiled for.
+    pub(crate) format: Format,
     /// Where compiled programs are kept from process to process.
     pub(crate) cache: Option<PathBuf>,
-    programs: Mutex<HashMap<String, Arc<Program>>>,
+    programs: Arc<Mutex<HashMap<String, Arc<Program>>>>,
+    half_arithmetic: Arc<OnceLock<std::result::Result<(), String>>>,
 }
 
 impl fmt::Debug for Driver {
@@ -37,7 +42,26 @@ impl Driver {
     pub(crate) fn new(found: Found, tuning: Tuning, cache: Option<PathBuf>) -> Result<Self> {
         let context = Context::from_device(&found.device).map_err(|e| failed("making a context", &e))?;
         let queue = launch::queue(&context, false)?;
-        Ok(Driver { found, context, queue, tuning, cache, programs: Mutex::default() })
+        Ok(Driver {
+            found,
+            context: Arc::new(context),
+            queue: Arc::new(queue),
+            tuning,
+            format: Format::default(),
+            cache,
+            programs: Arc::default(),
+            half_arithmetic: Arc::default(),
+        })
+    }
+
+    /// The same with kernels for another format.
+    pub(crate) fn with_format(&self, format: Format) -> Self {
+        Driver { format, ..self.clone() }
+    }
+
+    /// Whether the device computes in half precision and does it right, tried at the first call; otherwise why not.
+    pub(crate) fn half_arithmetic(&self) -> std::result::Result<(), String> {
+        self.half_arithmetic.get_or_init(|| self_test::half_arithmetic(self)).clone()
     }
 
     pub(crate) fn traits(&self) -> &Traits {
@@ -46,7 +70,7 @@ impl Driver {
 
     /// The program of a source with these definitions, compiled at the first call.
     pub(crate) fn program(&self, source: Source, defines: &[(&str, i64)]) -> Result<Arc<Program>> {
-        let text = program::complete(source, defines);
+        let text = program::complete(source, defines.iter().copied().chain(self.format.defines()));
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = programs.get(&text) {
             return Ok(program.clone());

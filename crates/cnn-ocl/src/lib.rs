@@ -11,6 +11,7 @@ mod buffer;
 mod ceilings;
 pub mod device;
 mod driver;
+mod format;
 #[cfg(feature = "clblast")]
 mod gemm;
 mod kernel;
@@ -18,6 +19,7 @@ mod launch;
 pub mod ops;
 mod plan;
 mod program;
+mod self_test;
 mod session;
 mod single;
 pub mod tuning;

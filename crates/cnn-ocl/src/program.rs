@@ -27,7 +27,7 @@ const PRELUDE: &str = include_str!("ops/prelude.cl");
 const OPTIONS: &str = "-cl-std=CL1.2";
 
 /// The text that the compiler sees.
-pub(crate) fn complete(source: Source, defines: &[(&str, i64)]) -> String {
+pub(crate) fn complete<'a>(source: Source, defines: impl Iterator<Item = (&'a str, i64)>) -> String {
     let mut text = String::new();
     for (name, value) in defines {
         text.push_str(&format!("#define {name} {value}\n"));

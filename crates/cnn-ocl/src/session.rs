@@ -11,6 +11,7 @@ use opencl3::command_queue::CommandQueue;
 
 use crate::buffer::Buffer;
 use crate::driver::failed;
+use crate::format::Transfer;
 use crate::kernel::{HostLayer, Kernel};
 use crate::launch::{self, Buffers, Ready};
 use crate::plan::PlanData;
@@ -26,6 +27,7 @@ pub(crate) struct OclSession {
 /// All that depends on the batch size. Fields are dropped in their order: kernels before the memory that they use.
 struct ForBatch {
     batch: usize,
+    transfer: Transfer,
     steps: Vec<Vec<Ready>>,
     /// By slot; parts of the arena, but for the input.
     slots: Vec<Buffer>,
@@ -35,19 +37,20 @@ struct ForBatch {
 
 impl ForBatch {
     fn new(plan: &PlanData, batch: usize) -> Result<Self> {
-        let (driver, lowered) = (&*plan.driver, &plan.lowered);
-        let arena = Buffer::new(driver, "the arena", lowered.arena.size.saturating_mul(batch))?;
+        let (driver, lowered) = (&plan.driver, &plan.lowered);
+        let floats = |values| driver.format.floats_of_values(values);
+        let arena = Buffer::new(driver, "the arena", floats(lowered.arena.size.saturating_mul(batch)))?;
         let slot = |slot: usize| match slot {
-            0 => Buffer::new(driver, "the input", lowered.slots[0].elements().saturating_mul(batch)),
+            0 => Buffer::new(driver, "the input", floats(lowered.slots[0].elements().saturating_mul(batch))),
             _ => {
                 let range = lowered.range(SlotId(slot), batch);
-                arena.part(range.start, range.len())
+                arena.part(floats(range.start), floats(range.len()))
             }
         };
         let slots = (0..lowered.slots.len()).map(slot).collect::<Result<Vec<_>>>()?;
-        let floats = plan.workspaces(batch);
+        let workspaces = plan.workspaces(batch).into_iter();
         let workspaces: Vec<Buffer> =
-            floats.iter().map(|&floats| Buffer::new(driver, "the workspace", floats)).collect::<Result<_>>()?;
+            workspaces.map(|floats| Buffer::new(driver, "the workspace", floats)).collect::<Result<_>>()?;
         let step = |step: &Step<Box<dyn Kernel>>| -> Result<Vec<Ready>> {
             let inputs = step.inputs.iter().map(|slot| &slots[slot.0]).collect();
             let buffers = Buffers { inputs, output: &slots[step.output.0], workspaces: &workspaces };
@@ -55,7 +58,8 @@ impl ForBatch {
             launches.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect()
         };
         let steps = lowered.steps.iter().map(step).collect::<Result<Vec<_>>>()?;
-        Ok(ForBatch { batch, steps, slots, _workspaces: workspaces, _arena: arena })
+        let transfer = Transfer::new(driver.format);
+        Ok(ForBatch { batch, transfer, steps, slots, _workspaces: workspaces, _arena: arena })
     }
 }
 
@@ -90,9 +94,9 @@ impl OclSession {
         let shape = plan.network.output_shape().with_batch(batch);
         let mut output = vec![0.0; shape.elements()];
         let run = || -> Result<()> {
-            launch::write(queue, &mut ready.slots[0], data)?;
+            ready.transfer.write(queue, &mut ready.slots[0], data)?;
             enqueue(&plan, ready, queue, times)?;
-            launch::read(queue, &ready.slots[plan.lowered.output.0], &mut output)
+            ready.transfer.read(queue, &ready.slots[plan.lowered.output.0], &mut output)
         };
         let result = run();
         if result.is_err() {
@@ -112,7 +116,8 @@ fn enqueue(
     queue: &CommandQueue,
     mut times: Option<&mut Vec<Duration>>,
 ) -> Result<()> {
-    for (step, launches) in plan.lowered.steps.iter().zip(&ready.steps) {
+    let ForBatch { batch, transfer, steps, slots, .. } = ready;
+    for (step, launches) in plan.lowered.steps.iter().zip(&*steps) {
         let start = Instant::now();
         let mut on_device = Duration::ZERO;
         for launch in launches {
@@ -124,7 +129,7 @@ fn enqueue(
             }
         }
         if let Some(layer) = step.kernel.on_host() {
-            on_host(layer, (&step.inputs, step.output), &mut ready.slots, (queue, ready.batch))?;
+            on_host(layer, (&step.inputs, step.output), slots, *batch, (transfer, queue))?;
             on_device = start.elapsed();
         }
         if let Some(times) = &mut times {
@@ -139,12 +144,13 @@ fn on_host(
     layer: &HostLayer,
     (inputs, output): (&[SlotId], SlotId),
     slots: &mut [Buffer],
-    (queue, batch): (&CommandQueue, usize),
+    batch: usize,
+    (transfer, queue): (&mut Transfer, &CommandQueue),
 ) -> Result<()> {
     let mut values = Vec::new();
     for (slot, shape) in inputs.iter().zip(&layer.inputs) {
         let mut value = vec![0.0; batch * shape.elements()];
-        launch::read(queue, &slots[slot.0], &mut value)?;
+        transfer.read(queue, &slots[slot.0], &mut value)?;
         values.push(value);
     }
     let views: Vec<View<'_>> = layer.inputs.iter().zip(&values).map(|(shape, data)| View { shape, data }).collect();
@@ -153,7 +159,7 @@ fn on_host(
         Call { batch, inputs: &views, output_shape: &layer.output, parameters: &parameters, mode: Mode::Inference };
     let mut result = vec![0.0; batch * layer.output.elements()];
     layer.layer.operation().forward(&call, &mut result);
-    launch::write(queue, &mut slots[output.0], &result)
+    transfer.write(queue, &mut slots[output.0], &result)
 }
 
 impl Session for OclSession {

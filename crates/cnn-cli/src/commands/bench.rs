@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cnn::interface::{Ceilings, Precision};
 use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
@@ -50,9 +50,9 @@ pub(crate) struct Bench {
     /// The folder that --ladder writes its two figures to.
     #[arg(long, value_name = "FOLDER", default_value = ".", requires = "ladder")]
     figures: PathBuf,
-    /// Store fully connected layers' weights in half precision.
-    #[arg(long)]
-    half: bool,
+    /// Use half precision for fully connected layers' weights; for all values and weights; or for arithmetic too.
+    #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "weights")]
+    half: Option<Half>,
     /// Time the candidates for each layer while compiling, instead of trusting the model.
     #[arg(long)]
     timed: bool,
@@ -62,6 +62,17 @@ pub(crate) struct Bench {
     /// Write the output as a .npy file.
     #[arg(long, value_name = "FILE")]
     save_output: Option<PathBuf>,
+}
+
+/// What is in half precision.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Half {
+    /// Fully connected layers' weights.
+    Weights,
+    /// Values between layers and all weights.
+    Values,
+    /// Arithmetic, values and weights.
+    Arithmetic,
 }
 
 #[derive(Serialize)]
@@ -108,9 +119,12 @@ impl Bench {
         if let Some(tolerance) = self.tolerance {
             options = options.tolerance(tolerance);
         }
-        if self.half {
-            options = options.linear_weights(Precision::Half);
-        }
+        options = match self.half {
+            None => options,
+            Some(Half::Weights) => options.linear_weights(Precision::Half),
+            Some(Half::Values) => options.values(Precision::Half),
+            Some(Half::Arithmetic) => options.arithmetic(Precision::Half),
+        };
         if self.timed {
             options = options.timed();
         }

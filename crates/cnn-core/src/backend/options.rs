@@ -1,6 +1,7 @@
 //! What a caller tells a backend, and what a backend tells of its device.
 
 use crate::training::Optimizer;
+use crate::{Error, Result};
 
 /// The hardware behind a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize)]
@@ -56,19 +57,36 @@ pub struct CompileOptions {
     pub timed: bool,
     /// What fully connected layers' weights are stored as.
     pub linear_weights: Precision,
+    /// What values between layers and the weights of convolutions and fully connected layers are stored as.
+    pub values: Precision,
+    /// What is computed with; half precision works on values and weights stored alike.
+    pub arithmetic: Precision,
     /// Whether a layer that cannot have what was asked for is an error; else it is a `tracing` warning.
     pub strict: bool,
 }
 
-/// What weights are stored as; arithmetic is in `f32` either way.
+/// What numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// As `f32`.
+    /// `f32`.
     #[default]
     Single,
-    /// As IEEE half precision, rounded to nearest: half the memory. Each weight above 6e-5 is off by at most 1 part in
-    /// 2,048. A layer with weights beyond 65,504 stays in single precision, with a warning.
+    /// IEEE half precision, rounded to nearest: half the memory. A number above 6e-5 is off by at most 1 part in 2,048.
+    /// What has weights beyond 65,504 stays in single precision, with a warning.
     Half,
+}
+
+impl Precision {
+    /// The largest number of half precision.
+    pub const LARGEST_HALF: f32 = 65504.0;
+
+    /// Bytes of a number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Precision::Single => 4,
+            Precision::Half => 2,
+        }
+    }
 }
 
 impl Default for CompileOptions {
@@ -79,6 +97,8 @@ impl Default for CompileOptions {
             tolerance: 1e-5,
             timed: false,
             linear_weights: Precision::Single,
+            values: Precision::Single,
+            arithmetic: Precision::Single,
             strict: false,
         }
     }
@@ -113,6 +133,39 @@ impl CompileOptions {
     pub fn linear_weights(mut self, precision: Precision) -> Self {
         self.linear_weights = precision;
         self
+    }
+
+    /// Stores the values between layers, and the weights of convolutions and fully connected layers, in this precision. Half
+    /// precision is known to `ocl`; values beyond 65,504 become infinite.
+    pub fn values(mut self, precision: Precision) -> Self {
+        self.values = precision;
+        self
+    }
+
+    /// Computes in this precision. Half precision stores values alike; where the device does not have it, or fails a test
+    /// of it, arithmetic stays single, with a warning.
+    pub fn arithmetic(mut self, precision: Precision) -> Self {
+        self.arithmetic = precision;
+        self
+    }
+
+    /// For backends whose values are single: an error where halves are asked for and the options are strict, else a
+    /// warning.
+    pub fn check_single(&self, backend: &str) -> Result<()> {
+        match [self.values, self.arithmetic] {
+            [Precision::Single, Precision::Single] => Ok(()),
+            _ => self.cannot(backend, "it knows no values in half precision".to_string(), "they stay single"),
+        }
+    }
+
+    /// That a wish cannot be had, for this reason: an error where the options are strict, else a warning with what is done
+    /// instead.
+    pub fn cannot(&self, backend: &str, reason: String, instead: &str) -> Result<()> {
+        if self.strict {
+            return Err(Error::Backend { backend: backend.to_string(), reason });
+        }
+        tracing::warn!("{backend}: {reason}; {instead}");
+        Ok(())
     }
 
     /// Makes an error of what would be a warning.

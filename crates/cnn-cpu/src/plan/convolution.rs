@@ -57,7 +57,7 @@ impl Compiler<'_> {
             match choice.row.prepare(problem, parameters) {
                 Ok(prepared) => {
                     let refused = unfit.into_iter().chain(choice.refused).collect::<Vec<_>>();
-                    heed_wish("cpu", layer, wish, &refused, self.options.strict)?;
+                    heed_wish("cpu", layer, self.options, &refused)?;
                     let macs = choice.row.work(problem, 1).macs as u64;
                     return Ok(Chosen { prepared, algorithm, refused, considered, macs });
                 }

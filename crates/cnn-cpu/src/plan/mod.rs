@@ -53,6 +53,7 @@ pub(crate) fn compile(
     ceilings: &(dyn Fn() -> Ceilings + Sync),
 ) -> Result<CpuPlan> {
     choose::check_name(options.algorithm.as_deref(), &ops::algorithm_names())?;
+    options.check_single("cpu")?;
     weights.check(network)?;
     let program = Program::for_inference(network);
     let compiler = Compiler { program: &program, weights, options, machine, pool, ceilings };

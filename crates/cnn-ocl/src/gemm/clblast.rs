@@ -1,4 +1,4 @@
-//! CLBlast's SGEMM, with parameters of our own for each shape.
+//! CLBlast's SGEMM and HGEMM, the first with parameters of our own for each shape.
 
 #![allow(unsafe_code)]
 
@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use clblast_sys as sys;
 use cnn_core::Result;
+use cnn_core::backend::Precision;
+use half::f16;
 use opencl3::command_queue::CommandQueue;
 use opencl3::event::Event;
 use opencl3::memory::ClMem;
@@ -41,8 +43,10 @@ pub fn calls() -> u64 {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gemm {
     pub(crate) extents: [usize; 3],
-    /// Where a, b and c begin in their buffers, in floats.
+    /// Where a, b and c begin in their buffers, in elements.
     pub(crate) offsets: [usize; 3],
+    /// Of all three.
+    pub(crate) precision: Precision,
     /// Nothing for CLBlast's own.
     pub(crate) parameters: Option<Parameters>,
 }
@@ -51,7 +55,9 @@ impl Gemm {
     /// Puts the product into the queue.
     pub(crate) fn enqueue(&self, queue: &CommandQueue, device: cl_device_id, [a, b, c]: [&Buffer; 3]) -> Result<Event> {
         let ([m, n, k], [a_first, b_first, c_first]) = (self.extents, self.offsets);
-        let fits = |buffer: &Buffer, first: usize, floats: usize| assert!(first + floats <= buffer.length());
+        let fits = |buffer: &Buffer, first: usize, elements: usize| {
+            assert!((first + elements) * self.precision.bytes() <= buffer.length() * size_of::<f32>());
+        };
         fits(a, a_first, m * k);
         fits(b, b_first, n * k);
         fits(c, c_first, m * n);
@@ -63,32 +69,41 @@ impl Gemm {
         }
         let mut queue = queue.get();
         let mut event: cl_event = ptr::null_mut();
+        /// The call of one precision, with its one and zero.
+        macro_rules! gemm {
+            ($function:ident, $one:expr, $zero:expr) => {
+                sys::$function(
+                    sys::CLBlastLayout__CLBlastLayoutRowMajor,
+                    sys::CLBlastTranspose__CLBlastTransposeNo,
+                    sys::CLBlastTranspose__CLBlastTransposeYes,
+                    m as _,
+                    n as _,
+                    k as _,
+                    $one,
+                    a.raw().get().cast(),
+                    a_first as _,
+                    k as _,
+                    b.raw().get().cast(),
+                    b_first as _,
+                    k as _,
+                    $zero,
+                    c.raw().get().cast(),
+                    c_first as _,
+                    n as _,
+                    (&raw mut queue).cast(),
+                    (&raw mut event).cast(),
+                )
+            };
+        }
         // SAFETY: the matrices lie inside their buffers, which the session keeps alive until the queue is done; the handles are
         // those of the same OpenCL library.
-        let status = unsafe {
-            sys::CLBlastSgemm(
-                sys::CLBlastLayout__CLBlastLayoutRowMajor,
-                sys::CLBlastTranspose__CLBlastTransposeNo,
-                sys::CLBlastTranspose__CLBlastTransposeYes,
-                m as _,
-                n as _,
-                k as _,
-                1.0,
-                a.raw().get().cast(),
-                a_first as _,
-                k as _,
-                b.raw().get().cast(),
-                b_first as _,
-                k as _,
-                0.0,
-                c.raw().get().cast(),
-                c_first as _,
-                n as _,
-                (&raw mut queue).cast(),
-                (&raw mut event).cast(),
-            )
+        let (name, status) = unsafe {
+            match self.precision {
+                Precision::Single => ("SGEMM", gemm!(CLBlastSgemm, 1.0, 0.0)),
+                Precision::Half => ("HGEMM", gemm!(CLBlastHgemm, f16::ONE.to_bits(), f16::ZERO.to_bits())),
+            }
         };
-        check("SGEMM", status)?;
+        check(name, status)?;
         CALLS.fetch_add(1, Ordering::Relaxed);
         Ok(Event::new(event))
     }

@@ -87,6 +87,7 @@ impl Kernel for LinearKernel {
             shared_weights: true,
             y_strides: [self.panels.columns, driver.tuning.lanes],
             columns: self.panels.columns,
+            transformed: false,
             bias: true,
             activation: self.activation,
         };
@@ -95,7 +96,8 @@ impl Kernel for LinearKernel {
 
     fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
         let parts = if batch == 1 { driver.tuning.linear_parts } else { 1 };
-        if parts > 1 { vec![tiles::parts_length(&self.panels, parts)] } else { Vec::new() }
+        let scalars = tiles::parts_length(&self.panels, parts);
+        if parts > 1 { vec![driver.format.floats_of_scalars(scalars)] } else { Vec::new() }
     }
 
     fn weight_bytes(&self) -> usize {

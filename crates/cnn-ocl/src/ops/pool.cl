@@ -1,15 +1,15 @@
 // Pooling over vectors of channels. MEAN: 0 the maximum, 1 the mean over taps in the padded input, 2 over those in the input.
 
-kernel void pool(const global float *restrict input, global float *restrict output, int in_height, int in_width,
+kernel void pool(const global value *restrict input, global value *restrict output, int in_height, int in_width,
                  int out_height, int out_width, int kernel_y, int kernel_x, int stride_y, int stride_x, int dilation_y,
                  int dilation_x, int top, int left, int bottom, int right) {
   const int x = get_global_id(0), y = get_global_id(1), plane = get_global_id(2);
   if (x >= out_width || y >= out_height) return;
   input += plane * in_height * in_width * LANES;
 #if MEAN
-  vec result = (vec)(0.0f);
+  wide result = (wide)(0.0f);
 #else
-  vec result = (vec)(-INFINITY);
+  vec result = SPLAT(-INFINITY);
 #endif
   int count = 0;
   for (int ky = 0; ky < kernel_y; ky++) {
@@ -20,11 +20,11 @@ kernel void pool(const global float *restrict input, global float *restrict outp
       count += row < in_height + bottom && column < in_width + right;
 #endif
       if (row < 0 || row >= in_height || column < 0 || column >= in_width) continue;
-      const vec value = LOAD(input + (row * in_width + column) * LANES);
+      const vec pixel = LOAD(input + (row * in_width + column) * LANES);
 #if MEAN
-      result += value;
+      result += WIDEN(pixel);
 #else
-      result = larger(result, value);
+      result = larger(result, pixel);
 #endif
 #if MEAN == 2
       count++;
@@ -32,7 +32,7 @@ kernel void pool(const global float *restrict input, global float *restrict outp
     }
   }
 #if MEAN
-  result *= (vec)(1.0f / (float)count);
+  result *= (wide)(1.0f / (float)count);
 #endif
-  STORE(result, output + ((plane * out_height + y) * out_width + x) * LANES);
+  STORE(NARROW(result), output + ((plane * out_height + y) * out_width + x) * LANES);
 }

@@ -117,14 +117,16 @@ pub(crate) struct Product<'a> {
     pub(crate) x: Argument,
     pub(crate) y: Argument,
     pub(crate) rows: usize,
-    /// Number of matrices, and floats from one to the next of x and y.
+    /// Number of matrices, and elements from one to the next of x and y.
     pub(crate) matrices: [usize; 3],
     /// Whether all matrices meet the same weights.
     pub(crate) shared_weights: bool,
-    /// Floats from row to row of y, and from a block of columns to the next.
+    /// Elements from row to row of y, and from a block of columns to the next.
     pub(crate) y_strides: [usize; 2],
     /// Columns that are written.
     pub(crate) columns: usize,
+    /// Whether x and y lie between the transforms of an algorithm, as scalars; else they are values.
+    pub(crate) transformed: bool,
     pub(crate) bias: bool,
     pub(crate) activation: Option<Activation>,
 }
@@ -137,7 +139,8 @@ impl Product<'_> {
         let rows = even_rows(self.rows, driver.tuning.rows);
         let (code, parameter) = activation_code(self.activation);
         let x_row = if self.rows > 1 { panels.depth } else { 0 };
-        let program = driver.program(SOURCE, &defines(panels, [rows, x_row, 1], (self.bias, code)))?;
+        let program =
+            driver.program(SOURCE, &defines(panels, [rows, x_row, 1], (self.transformed, self.bias, code)))?;
         let items = [self.rows.div_ceil(rows), panels.count(), count];
         let [along, across] = driver.tuning.tile_group;
         let launch = Launch::new(&program, "product", items).group([along, across, 1]);
@@ -153,7 +156,7 @@ impl Product<'_> {
 }
 
 /// One row by panels, the sum of each column shared out between `parts`: for devices with more work-items than columns. The
-/// parts meet in workspace 0, of as many floats as [`parts_length`] says.
+/// parts meet in workspace 0, of as many scalars as [`parts_length`] says.
 pub(crate) fn product_in_parts(
     driver: &Driver,
     panels: &Panels,
@@ -163,7 +166,7 @@ pub(crate) fn product_in_parts(
     let depth = panels.depth.div_ceil(parts);
     let parts = panels.depth.div_ceil(depth);
     let columns = panels.count() * panels.width();
-    let program = driver.program(SOURCE, &defines(panels, [1, 0, parts], (false, 0)))?;
+    let program = driver.program(SOURCE, &defines(panels, [1, 0, parts], (false, false, 0)))?;
     let [along, across] = driver.tuning.tile_group;
     // One row: the work-items of a group lie along panels.
     let product = Launch::new(&program, "product", [1, panels.count(), parts])
@@ -173,7 +176,7 @@ pub(crate) fn product_in_parts(
         .ints([1, depth, panels.depth, panels.width() * panels.depth, 0, 0, panels.lanes, columns, columns])
         .with([Float(0.0)]);
     let (code, parameter) = activation_code(activation);
-    let program = driver.program(SOURCE, &defines(panels, [1, 0, 1], (true, code)))?;
+    let program = driver.program(SOURCE, &defines(panels, [1, 0, 1], (false, true, code)))?;
     let sum = Launch::new(&program, "sum_parts", [columns / panels.lanes, 1, 1])
         .group(driver.tuning.line_group())
         .with([Argument::Workspace(0), Argument::Weights(panels.bias.clone()), Argument::Output])
@@ -182,7 +185,7 @@ pub(crate) fn product_in_parts(
     Ok(vec![product, sum])
 }
 
-/// Floats of the workspace of [`product_in_parts`].
+/// Scalars in the workspace of [`product_in_parts`].
 pub(crate) fn parts_length(panels: &Panels, parts: usize) -> usize {
     parts * panels.count() * panels.width()
 }
@@ -190,14 +193,15 @@ pub(crate) fn parts_length(panels: &Panels, parts: usize) -> usize {
 fn defines(
     panels: &Panels,
     [rows, x_row, parts]: [usize; 3],
-    (bias, activation): (bool, i64),
-) -> [(&'static str, i64); 8] {
+    (transformed, bias, activation): (bool, bool, i64),
+) -> [(&'static str, i64); 9] {
     [
         ("LANES", panels.lanes as i64),
         ("ROWS", rows as i64),
         ("VECTORS", panels.vectors as i64),
         ("X_ROW", x_row as i64),
         ("PARTS", i64::from(parts > 1) + 1),
+        ("TRANSFORMED", i64::from(transformed)),
         ("BIAS", i64::from(bias)),
         ("HALF_WEIGHTS", i64::from(panels.precision == Precision::Half)),
         ("ACTIVATION", activation),

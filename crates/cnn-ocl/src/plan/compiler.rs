@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cnn_core::backend::{Candidate, CompileOptions};
+use cnn_core::backend::{Candidate, CompileOptions, Precision};
 use cnn_core::choose::{self, choose};
 use cnn_core::layers::Conv2d;
 use cnn_core::lowering::{self, Chosen, Kernels, Layout, Slot, Values};
@@ -10,6 +10,7 @@ use cnn_core::passes::{self, Program};
 use cnn_core::{Layer, Result, Shape, Weights};
 
 use crate::driver::Driver;
+use crate::format::Format;
 use crate::kernel::{HostLayer, Kernel};
 use crate::ops::conv2d::{self, Parameters, Prepared, Problem};
 use crate::ops::{self, Convert, Failure, LinearKernel};
@@ -48,8 +49,12 @@ impl Kernels for Compiler<'_> {
         kernel.weight_bytes()
     }
 
+    fn values(&self) -> Precision {
+        self.driver.format.values
+    }
+
     fn alignment(&self) -> usize {
-        self.driver.traits().alignment / size_of::<f32>()
+        self.driver.traits().alignment / self.values().bytes()
     }
 }
 
@@ -59,7 +64,9 @@ impl Compiler<'_> {
         let (layer, input) = (&network.nodes()[step.node].name, network.input_shapes(step.node)[0]);
         let misfit = |reason| network.layer_error(step.node, reason);
         let problem = Problem::new(conv, input, &self.driver.tuning).map_err(misfit)?;
-        let problem = Problem { layout, pool: step.pool.is_some(), tolerance: self.options.tolerance, ..problem };
+        let Format { values, arithmetic } = self.driver.format;
+        let (pool, tolerance, precision) = (step.pool.is_some(), self.options.tolerance, [values, arithmetic]);
+        let problem = Problem { layout, pool, tolerance, precision, ..problem };
         let parameters = lowering::parameters(self.program, self.weights, step)?;
         let bias = parameters.get(1).map(|bias| &bias[..]);
         let parameters = Parameters { weight: &parameters[0], bias, activation: step.activation };
@@ -70,7 +77,7 @@ impl Compiler<'_> {
         let rows: Vec<_> = ranked.iter().map(|&(row, _)| row).collect();
         let wish = self.options.algorithm.as_deref();
         let choice = choose("conv2d", &rows, &problem, layer, wish)?;
-        choose::heed_wish("ocl", layer, wish, &choice.refused, self.options.strict)?;
+        choose::heed_wish("ocl", layer, self.options, &choice.refused)?;
         let prepared = choice.row.prepare(self.driver, &problem, parameters)?;
         for parameter in network.parameters_of(step.node) {
             self.weights.release(&parameter.name, 0..parameter.shape.elements());
@@ -102,8 +109,8 @@ impl Compiler<'_> {
                     row.prepare(self.driver, problem, parameters)?;
                 let extents = problem.plane.output().map(|extent| if pooled { extent / 2 } else { extent });
                 let shape = Shape::from([problem.conv.out_channels, extents[0], extents[1]]);
-                let floats = (&[batch * layout.elements(&input)][..], batch * output.elements(&shape));
-                single::time(self.driver, &*kernel, batch, floats)
+                let values = [layout.elements(&input), output.elements(&shape)].map(|sample| batch * sample);
+                single::time(self.driver, &*kernel, batch, values)
             };
             let time = if *cost <= limit { timed() } else { Ok(Duration::MAX) };
             let time = time.inspect_err(|error| tracing::warn!("{} is left out: {error}", row.name()));

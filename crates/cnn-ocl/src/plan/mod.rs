@@ -1,10 +1,11 @@
 //! A compiled network: a kernel for each step, over slots of one planned arena on the device.
 
 mod compiler;
+mod format;
 
 use std::sync::Arc;
 
-use cnn_core::backend::{CompileOptions, Plan, PlanReport, Session};
+use cnn_core::backend::{CompileOptions, Plan, PlanReport, Precision, Session};
 use cnn_core::choose;
 use cnn_core::lowering::{Lowered, lower};
 use cnn_core::passes::Program;
@@ -20,7 +21,7 @@ use compiler::Compiler;
 pub(crate) struct PlanData {
     pub(crate) network: Network,
     pub(crate) lowered: Lowered<Box<dyn Kernel>>,
-    pub(crate) driver: Arc<Driver>,
+    pub(crate) driver: Driver,
 }
 
 impl PlanData {
@@ -55,17 +56,23 @@ pub(crate) fn compile(
     network: &Network,
     weights: &Weights,
     options: &CompileOptions,
-    driver: &Arc<Driver>,
+    driver: &Driver,
 ) -> Result<OclPlan> {
     choose::check_name(options.algorithm.as_deref(), &ops::algorithm_names())?;
     weights.check(network)?;
     let program = Program::for_inference(network);
-    let compiler = Compiler { program: &program, weights, options, driver };
+    let format = format::choose(&program, weights, options, driver)?;
+    let driver = driver.with_format(format);
+    let mut options = options.clone();
+    if format.values == Precision::Half {
+        options.linear_weights = Precision::Half;
+    }
+    let compiler = Compiler { program: &program, weights, options: &options, driver: &driver };
     let lowered = lower(&program, "ocl", &compiler)?;
-    let mut plan = PlanData { network: network.clone(), lowered, driver: driver.clone() };
+    let mut plan = PlanData { network: network.clone(), lowered, driver };
     // Programs are compiled here, not in the first run.
     for step in &plan.lowered.steps {
-        step.kernel.launches(driver, options.batch)?;
+        step.kernel.launches(&plan.driver, options.batch)?;
     }
     plan.lowered.report.workspace_bytes = plan.workspaces(options.batch).iter().sum::<usize>() * size_of::<f32>();
     Ok(OclPlan(Arc::new(plan)))

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 
 use cnn_core::Result;
+use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::lowering::Layout;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 use super::im2col::copy_windows;
 use super::{Algorithm, Parameters, Prepared, Problem, Work};
@@ -30,9 +33,10 @@ impl Row<Problem> for Clblast {
     }
 
     fn accepts(&self, problem: &Problem) -> Result<(), String> {
-        match problem.conv.groups {
-            1 => Ok(()),
-            groups => Err(format!("{groups} groups")),
+        match (problem.conv.groups, problem.precision) {
+            (1, [Precision::Half, Precision::Single]) => Err("CLBlast computes with what it reads".to_string()),
+            (1, _) => Ok(()),
+            (groups, _) => Err(format!("{groups} groups")),
         }
     }
 }
@@ -47,9 +51,21 @@ impl Algorithm for Clblast {
 
     fn prepare(&self, driver: &Driver, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared> {
         let [weights, bias] = parameters.as_they_are(driver, problem.conv.out_channels)?;
+        let weights = match driver.format.arithmetic {
+            Precision::Single => weights,
+            Precision::Half => Arc::new(halves(driver, parameters.weight)?),
+        };
         let kernel = ClblastKernel { problem: problem.clone(), weights, bias, activation: parameters.activation };
         Ok(Prepared { pooled: false, ..Prepared::alike(Box::new(kernel), Layout::Planar) })
     }
+}
+
+/// Weights as HGEMM reads them.
+fn halves(driver: &Driver, weights: &[f32]) -> Result<Buffer> {
+    Buffer::filled(driver, "weights", driver.format.floats_of_scalars(weights.len()), |out| {
+        let halves: &mut [f16] = bytemuck::cast_slice_mut(out);
+        halves[..weights.len()].convert_from_f32_slice(weights);
+    })
 }
 
 struct ClblastKernel {
@@ -67,7 +83,12 @@ impl Kernel for ClblastKernel {
             let gemm = Gemm {
                 extents: [outputs, pixels, depth],
                 offsets: [0, sample * pixels * depth, sample * outputs * pixels],
-                parameters: driver.tuning.clblast_for(pixels),
+                precision: driver.format.arithmetic,
+                // What is known was tuned in single precision.
+                parameters: match driver.format.arithmetic {
+                    Precision::Single => driver.tuning.clblast_for(pixels),
+                    Precision::Half => None,
+                },
             };
             launches.push(Launch::gemm(gemm, [Weights(self.weights.clone()), Workspace(0), Output]));
         }
@@ -78,8 +99,8 @@ impl Kernel for ClblastKernel {
         Ok(launches)
     }
 
-    fn workspaces(&self, _driver: &Driver, batch: usize) -> Vec<usize> {
-        vec![batch * self.problem.out_plane() * self.problem.depth()]
+    fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
+        vec![driver.format.floats_of_values(batch * self.problem.out_plane() * self.problem.depth())]
     }
 
     fn weight_bytes(&self) -> usize {

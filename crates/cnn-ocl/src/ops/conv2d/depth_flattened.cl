@@ -2,18 +2,18 @@
 // of a row by VECTORS vectors of output channels a work-item, in registers. A pixel of the input is IN_LANES floats, of which
 // CHANNELS are used; planes are blocks of channels. The input has its padding written out.
 
-kernel void pad(const global float *restrict input, global float *restrict output, int in_height, int in_width,
+kernel void pad(const global value *restrict input, global value *restrict output, int in_height, int in_width,
                 int out_height, int out_width, int top, int left) {
   const int x = get_global_id(0), y = get_global_id(1), plane = get_global_id(2);
   if (x >= out_width * IN_LANES || y >= out_height) return;
   const int row = y - top, column = x / IN_LANES - left;
   const bool inside = row >= 0 && row < in_height && column >= 0 && column < in_width;
-  output[(plane * out_height + y) * out_width * IN_LANES + x] =
-      inside ? input[((plane * in_height + row) * in_width - left) * IN_LANES + x] : 0.0f;
+  WRITE(inside ? READ(input + ((plane * in_height + row) * in_width - left) * IN_LANES + x) : (scalar)0,
+        output + (plane * out_height + y) * out_width * IN_LANES + x);
 }
 
-kernel void depth_flattened(const global float *restrict input, const global float *restrict weights,
-                            const global float *restrict bias, global float *restrict output, int planes, int in_plane,
+kernel void depth_flattened(const global value *restrict input, const global weight *restrict weights,
+                            const global float *restrict bias, global value *restrict output, int planes, int in_plane,
                             int row_step, int kernel_y, int kernel_x, int dilation_y, int dilation_x,
                             int out_height, int out_width, int groups, int group_panels, int group_blocks,
                             float parameter) {
@@ -25,29 +25,31 @@ kernel void depth_flattened(const global float *restrict input, const global flo
   input += (sample * groups + group) * planes * in_plane + y * row_step + first * (STRIDE * IN_LANES);
   const int width = VECTORS * LANES;
   weights += (group * group_panels + panel) * planes * kernel_y * kernel_x * CHANNELS * width;
-  vec sums[ROWS][VECTORS];
+  wide sums[ROWS][VECTORS];
 #pragma unroll
   for (int v = 0; v < VECTORS; v++) {
-    const vec start = LOAD(bias + (group * group_panels + panel) * width + v * LANES);
+    const wide start = VLOAD(bias + (group * group_panels + panel) * width + v * LANES);
 #pragma unroll
     for (int r = 0; r < ROWS; r++) sums[r][v] = start;
   }
   for (int plane = 0; plane < planes; plane++) {
     for (int ky = 0; ky < kernel_y; ky++) {
+      BEGIN_PART
       for (int kx = 0; kx < kernel_x; kx++) {
-        const global float *x = input + plane * in_plane + ky * dilation_y + kx * dilation_x;
+        const global value *x = input + plane * in_plane + ky * dilation_y + kx * dilation_x;
         for (int c = 0; c < CHANNELS; c++, weights += width) {
           vec w[VECTORS];
 #pragma unroll
-          for (int v = 0; v < VECTORS; v++) w[v] = LOAD(weights + v * LANES);
+          for (int v = 0; v < VECTORS; v++) w[v] = LOAD_WEIGHTS(weights + v * LANES);
 #pragma unroll
           for (int r = 0; r < ROWS; r++) {
-            const vec value = (vec)(x[r * (STRIDE * IN_LANES) + c]);
+            const vec number = (vec)(READ(x + r * (STRIDE * IN_LANES) + c));
 #pragma unroll
-            for (int v = 0; v < VECTORS; v++) sums[r][v] = fma(value, w[v], sums[r][v]);
+            for (int v = 0; v < VECTORS; v++) part[r][v] = fma(number, w[v], part[r][v]);
           }
         }
       }
+      END_PART
     }
   }
   const int block = panel * VECTORS, plane = out_height * out_width * LANES;
@@ -56,11 +58,11 @@ kernel void depth_flattened(const global float *restrict input, const global flo
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) STORE(activate(sums[r][v], parameter), output + v * plane + r * LANES);
+      for (int r = 0; r < ROWS; r++) STORE(activate(NARROW(sums[r][v]), parameter), output + v * plane + r * LANES);
     }
     return;
   }
   for (int v = 0; block + v < group_blocks; v++) {
-    for (int r = 0; r < ROWS; r++) STORE(activate(sums[r][v], parameter), output + v * plane + r * LANES);
+    for (int r = 0; r < ROWS; r++) STORE(activate(NARROW(sums[r][v]), parameter), output + v * plane + r * LANES);
   }
 }

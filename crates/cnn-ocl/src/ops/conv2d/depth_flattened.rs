@@ -103,7 +103,7 @@ impl DepthFlattenedKernel {
         };
         let bias = |group: usize, column: usize| parameters.bias_of(group * group_out + column);
         let panels =
-            Panels::pack(driver, [groups, group_out, planes * taps * channels], Precision::Single, bias, value)?;
+            Panels::pack(driver, [groups, group_out, planes * taps * channels], driver.format.values, bias, value)?;
         Ok(DepthFlattenedKernel {
             lines: lines(problem),
             groups,
@@ -133,6 +133,7 @@ impl Kernel for DepthFlattenedKernel {
             ("STRIDE", columns.stride),
             ("ROWS", tile),
             ("VECTORS", self.panels.vectors),
+            ("HALF_WEIGHTS", usize::from(driver.format.values == Precision::Half)),
             ("ACTIVATION", code as usize),
         ];
         let program = driver.program(SOURCE, &defines.map(|(name, value)| (name, value as i64)))?;
@@ -162,10 +163,13 @@ impl Kernel for DepthFlattenedKernel {
         Ok(launches)
     }
 
-    fn workspaces(&self, _driver: &Driver, batch: usize) -> Vec<usize> {
+    fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
         let [height, width] = self.padded();
         match is_padded(&self.lines) {
-            true => vec![batch * self.groups * self.planes * height * width * self.pixel[0]],
+            true => {
+                let values = batch * self.groups * self.planes * height * width * self.pixel[0];
+                vec![driver.format.floats_of_values(values)]
+            }
             false => Vec::new(),
         }
     }

@@ -1,7 +1,7 @@
 // Direct convolution over planar values, a work-item an output: the baseline of Loukadakis et al. 2018, section 4.1.
 
-kernel void direct(const global float *restrict input, const global float *restrict weights,
-                   const global float *restrict bias, global float *restrict output, int in_channels, int in_height,
+kernel void direct(const global value *restrict input, const global float *restrict weights,
+                   const global float *restrict bias, global value *restrict output, int in_channels, int in_height,
                    int in_width, int out_channels, int out_height, int out_width, int groups, int kernel_y, int stride_y,
                    int dilation_y, int kernel_x, int stride_x, int dilation_x, int top, int left, float parameter) {
   const int x = get_global_id(0), y = get_global_id(1), plane = get_global_id(2);
@@ -17,11 +17,11 @@ kernel void direct(const global float *restrict input, const global float *restr
       for (int kx = 0; kx < kernel_x; kx++) {
         const int column = x * stride_x + kx * dilation_x - left;
         if (row >= 0 && row < in_height && column >= 0 && column < in_width) {
-          sum = fma(input[((first + c) * in_height + row) * in_width + column], *filter, sum);
+          sum = fma((float)READ(input + ((first + c) * in_height + row) * in_width + column), *filter, sum);
         }
         filter++;
       }
     }
   }
-  output[(plane * out_height + y) * out_width + x] = activate(sum, parameter);
+  WRITE(activate(NARROW(sum), parameter), output + (plane * out_height + y) * out_width + x);
 }

@@ -2,7 +2,6 @@
 //! 2006), on the device, and meet panels of weights.
 
 use cnn_core::Result;
-use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::lowering::Layout;
@@ -49,7 +48,7 @@ impl Algorithm for Im2col {
         let depth = problem.depth();
         let value = |_, column: usize, k: usize| parameters.weight[column * depth + k];
         let bias = |_, column| parameters.bias_of(column);
-        let panels = Panels::pack(driver, [1, problem.conv.out_channels, depth], Precision::Single, bias, value)?;
+        let panels = Panels::pack(driver, [1, problem.conv.out_channels, depth], driver.format.values, bias, value)?;
         let kernel = Im2colKernel { problem: problem.clone(), panels, activation: parameters.activation };
         let output = problem.blocked();
         Ok(Prepared { kernel: Box::new(kernel), input: Layout::Planar, output, pooled: false })
@@ -90,14 +89,15 @@ impl Kernel for Im2colKernel {
             shared_weights: true,
             y_strides: [lanes, pixels * lanes],
             columns: problem.full(problem.conv.out_channels),
+            transformed: false,
             bias: true,
             activation: self.activation,
         };
         Ok(vec![copy, product.launch(driver)?])
     }
 
-    fn workspaces(&self, _driver: &Driver, batch: usize) -> Vec<usize> {
-        vec![batch * self.problem.out_plane() * self.problem.depth()]
+    fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
+        vec![driver.format.floats_of_values(batch * self.problem.out_plane() * self.problem.depth())]
     }
 
     fn weight_bytes(&self) -> usize {

@@ -10,6 +10,7 @@ mod winograd;
 
 use std::sync::Arc;
 
+use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Conv2d};
 use cnn_core::lowering::{self, Layout};
@@ -69,6 +70,8 @@ pub struct Problem {
     pub pool: bool,
     /// The largest relative error that an algorithm may add.
     pub tolerance: f32,
+    /// What values are stored as, and what is computed with.
+    pub precision: [Precision; 2],
     /// The parameters of the device's kernels.
     pub tuning: Tuning,
 }
@@ -125,6 +128,7 @@ impl Problem {
             layout: Layout::Planar,
             pool: false,
             tolerance: 1e-5,
+            precision: [Precision::Single; 2],
             tuning: tuning.clone(),
         })
     }

@@ -12,12 +12,12 @@ inline void to_frequencies(vec *d, const int s) {
   d[2 * s] = t2;
   d[3 * s] = t3;
 #else
-  const vec t0 = fma((vec)(-2.5f), d[2 * s], d[0] + d[4 * s]);
-  const vec t5 = fma((vec)(-2.5f), d[3 * s], d[s] + d[5 * s]);
-  const vec even1 = fma((vec)(-2.0f), d[2 * s], d[4 * s]);
-  const vec odd1 = fma((vec)(-2.0f), d[s], d[3 * s]) * (vec)(M_SQRT1_2_F);
-  const vec even2 = fma((vec)(-0.5f), d[2 * s], d[4 * s]);
-  const vec odd2 = fma((vec)(-0.5f), d[s], d[3 * s]) * (vec)(M_SQRT2_F);
+  const vec t0 = fma(SPLAT(-2.5f), d[2 * s], d[0] + d[4 * s]);
+  const vec t5 = fma(SPLAT(-2.5f), d[3 * s], d[s] + d[5 * s]);
+  const vec even1 = fma(SPLAT(-2.0f), d[2 * s], d[4 * s]);
+  const vec odd1 = fma(SPLAT(-2.0f), d[s], d[3 * s]) * SPLAT(M_SQRT1_2_F);
+  const vec even2 = fma(SPLAT(-0.5f), d[2 * s], d[4 * s]);
+  const vec odd2 = fma(SPLAT(-0.5f), d[s], d[3 * s]) * SPLAT(M_SQRT2_F);
   d[0] = t0;
   d[s] = even1 + odd1;
   d[2 * s] = even1 - odd1;
@@ -34,18 +34,18 @@ inline void from_frequencies(vec *d, const int s) {
   d[0] = y0;
   d[s] = y1;
 #else
-  const vec sum1 = d[s] + d[2 * s], apart1 = (d[s] - d[2 * s]) * (vec)(M_SQRT1_2_F);
-  const vec sum2 = d[3 * s] + d[4 * s], apart2 = (d[3 * s] - d[4 * s]) * (vec)(M_SQRT2_F);
+  const vec sum1 = d[s] + d[2 * s], apart1 = (d[s] - d[2 * s]) * SPLAT(M_SQRT1_2_F);
+  const vec sum2 = d[3 * s] + d[4 * s], apart2 = (d[3 * s] - d[4 * s]) * SPLAT(M_SQRT2_F);
   d[0] = d[0] + sum1 + sum2;
   d[s] = apart1 + apart2;
-  d[2 * s] = fma((vec)(0.5f), sum1, (vec)(2.0f) * sum2);
-  d[3 * s] = fma((vec)(0.5f), apart1, fma((vec)(2.0f), apart2, d[5 * s]));
+  d[2 * s] = fma(SPLAT(0.5f), sum1, SPLAT(2.0f) * sum2);
+  d[3 * s] = fma(SPLAT(0.5f), apart1, fma(SPLAT(2.0f), apart2, d[5 * s]));
 #endif
 }
 
 // Tiles are counted over the whole batch, `first` is the first of those at hand.
-// frequencies: [N * N][tiles at hand][blocks * LANES], `step` floats from one to the next
-kernel void transform_input(const global float *restrict input, global float *restrict frequencies, int step, int first, int count,
+// frequencies: [N * N][tiles at hand][blocks * LANES], `step` scalars from one to the next
+kernel void transform_input(const global value *restrict input, global scalar *restrict frequencies, int step, int first, int count,
                             int blocks, int height, int width, int top, int left, int tiles_y, int tiles_x) {
   const int tile = get_global_id(0), block = get_global_id(1);
   if (tile >= count || block >= blocks) return;
@@ -65,7 +65,7 @@ kernel void transform_input(const global float *restrict input, global float *re
 #pragma unroll
       for (int j = 0; j < N; j++) {
         const bool inside = row + i >= 0 && row + i < height && column + j >= 0 && column + j < width;
-        d[i * N + j] = (vec)(0.0f);
+        d[i * N + j] = SPLAT(0);
         if (inside) d[i * N + j] = LOAD(input + ((row + i) * width + column + j) * LANES);
       }
     }
@@ -76,12 +76,12 @@ kernel void transform_input(const global float *restrict input, global float *re
   for (int i = 0; i < N; i++) to_frequencies(d + i, N);
   frequencies += (tile * blocks + block) * LANES;
 #pragma unroll
-  for (int i = 0; i < N * N; i++) STORE(d[i], frequencies + i * step);
+  for (int i = 0; i < N * N; i++) VSTORE(d[i], frequencies + i * step);
 }
 
-// frequencies: [N * N][blocks][tiles at hand][LANES], `step` floats from one to the next. With POOL, 2 x 2 maxima are written instead of outputs.
-kernel void transform_output(const global float *restrict frequencies, const global float *restrict bias,
-                             global float *restrict output, int step, int first, int count, int blocks, int height,
+// frequencies: [N * N][blocks][tiles at hand][LANES], `step` scalars from one to the next. With POOL, 2 x 2 maxima are written instead of outputs.
+kernel void transform_output(const global scalar *restrict frequencies, const global float *restrict bias,
+                             global value *restrict output, int step, int first, int count, int blocks, int height,
                              int width, int tiles_y, int tiles_x, float parameter) {
   const int tile = get_global_id(0), block = get_global_id(1);
   if (tile >= count || block >= blocks) return;
@@ -89,12 +89,12 @@ kernel void transform_output(const global float *restrict frequencies, const glo
   vec d[N * N];
   frequencies += (block * count + tile) * LANES;
 #pragma unroll
-  for (int i = 0; i < N * N; i++) d[i] = LOAD(frequencies + i * step);
+  for (int i = 0; i < N * N; i++) d[i] = VLOAD(frequencies + i * step);
 #pragma unroll
   for (int i = 0; i < N; i++) from_frequencies(d + i * N, 1);
 #pragma unroll
   for (int j = 0; j < M; j++) from_frequencies(d + j, N);
-  const vec offset = LOAD(bias + block * LANES);
+  const vec offset = LOAD_FLOATS(bias + block * LANES);
 #if POOL
   const int size = M / 2;
 #else
@@ -107,12 +107,12 @@ kernel void transform_output(const global float *restrict frequencies, const glo
     for (int j = 0; j < size; j++) {
 #if POOL
       const vec *corner = d + 2 * i * N + 2 * j;
-      const vec value = larger(larger(corner[0], corner[1]), larger(corner[N], corner[N + 1]));
+      const vec result = larger(larger(corner[0], corner[1]), larger(corner[N], corner[N + 1]));
 #else
-      const vec value = d[i * N + j];
+      const vec result = d[i * N + j];
 #endif
       if (y * size + i < height && x * size + j < width) {
-        STORE(activate(value + offset, parameter), output + ((y * size + i) * width + x * size + j) * LANES);
+        STORE(activate(result + offset, parameter), output + ((y * size + i) * width + x * size + j) * LANES);
       }
     }
   }

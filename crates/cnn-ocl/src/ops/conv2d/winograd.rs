@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use cnn_core::Result;
-use cnn_core::backend::Precision;
 use cnn_core::choose::Row;
 use cnn_core::layers::Activation;
 use cnn_core::window::{Axis, Plane};
@@ -114,7 +113,7 @@ impl Algorithm for Winograd {
             outputs: self.outputs,
             tiles: self.tiles(problem),
             plane: problem.plane,
-            panels: Panels::pack(driver, [self.frequencies(), outputs, depth], Precision::Single, bias, value)?,
+            panels: Panels::pack(driver, [self.frequencies(), outputs, depth], driver.format.values, bias, value)?,
             pooled: problem.pool,
             activation: parameters.activation,
         };
@@ -147,7 +146,7 @@ struct WinogradKernel {
     activation: Option<Activation>,
 }
 
-/// Floats from one frequency to the next: an odd number of cache lines, so that a tile's frequencies, which are worked on
+/// Scalars from one frequency to the next: an odd number of cache lines of floats, so that a tile's frequencies, which are worked on
 /// together, do not meet in the same set of a cache.
 fn step(tiles: usize, channels: usize) -> usize {
     const LINE: usize = 16;
@@ -205,6 +204,7 @@ impl WinogradKernel {
             shared_weights: false,
             y_strides: [lanes, count * lanes],
             columns,
+            transformed: true,
             bias: false,
             activation: None,
         };
@@ -234,7 +234,8 @@ impl Kernel for WinogradKernel {
 
     fn workspaces(&self, driver: &Driver, batch: usize) -> Vec<usize> {
         let run = self.run(driver, batch);
-        [self.panels.depth, self.columns(driver)].map(|channels| self.frequencies() * step(run, channels)).to_vec()
+        let scalars = |channels| self.frequencies() * step(run, channels);
+        [self.panels.depth, self.columns(driver)].map(|c| driver.format.floats_of_scalars(scalars(c))).to_vec()
     }
 
     fn weight_bytes(&self) -> usize {
