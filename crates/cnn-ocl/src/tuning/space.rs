@@ -57,17 +57,38 @@ pub(super) const SUBJECTS: &[Subject] = &[
     },
     #[cfg(feature = "clblast")]
     Subject {
-        name: "CLBlast on large outputs",
+        name: "CLBlast on the largest outputs",
         algorithm: Some("conv2d/clblast"),
-        network: || convolution(64, 64, 56),
+        network: || convolution(16, 64, 160),
         variants: |base| clblast(base, 1 << 30),
     },
     #[cfg(feature = "clblast")]
     Subject {
-        name: "CLBlast on small outputs",
+        name: "CLBlast on outputs of 112 x 112",
+        algorithm: Some("conv2d/clblast"),
+        network: || convolution(64, 64, 112),
+        variants: |base| clblast(base, 112 * 112),
+    },
+    #[cfg(feature = "clblast")]
+    Subject {
+        name: "CLBlast on outputs of 56 x 56",
+        algorithm: Some("conv2d/clblast"),
+        network: || convolution(128, 128, 56),
+        variants: |base| clblast(base, 56 * 56),
+    },
+    #[cfg(feature = "clblast")]
+    Subject {
+        name: "CLBlast on outputs of 28 x 28",
+        algorithm: Some("conv2d/clblast"),
+        network: || convolution(256, 256, 28),
+        variants: |base| clblast(base, 28 * 28),
+    },
+    #[cfg(feature = "clblast")]
+    Subject {
+        name: "CLBlast on outputs of 14 x 14",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(256, 256, 14),
-        variants: |base| clblast(base, 1000),
+        variants: |base| clblast(base, 14 * 14),
     },
     Subject {
         name: "parts of a fully connected layer's sums",
