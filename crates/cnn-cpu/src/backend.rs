@@ -8,7 +8,7 @@ use cnn_core::{Error, Network, Result, Weights};
 use crate::machine::Machine;
 use crate::plan::compile;
 use crate::simd::Instructions;
-use crate::train::CpuTrainer;
+use crate::train::trainer;
 
 /// The multicore CPU backend. Cloning shares the thread pool.
 #[derive(Debug, Clone)]
@@ -60,6 +60,11 @@ impl Cpu {
     fn measured(&self) -> Ceilings {
         *self.ceilings.get_or_init(|| self.machine.measure(&self.pool))
     }
+
+    /// What trainers work with.
+    pub(crate) fn threads_and_machine(&self) -> (Arc<rayon::ThreadPool>, Machine) {
+        (self.pool.clone(), self.machine)
+    }
 }
 
 impl Backend for Cpu {
@@ -83,7 +88,7 @@ impl Backend for Cpu {
     }
 
     fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-        Ok(Box::new(CpuTrainer::new(network, weights, recipe, (self.pool.clone(), self.machine))?))
+        trainer(network, weights, recipe, self.threads_and_machine())
     }
 }
 

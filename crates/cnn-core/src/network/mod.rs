@@ -115,6 +115,11 @@ impl Network {
             .collect()
     }
 
+    /// The images, then the output of each node.
+    pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
+        (0..self.value_count()).map(ValueId)
+    }
+
     /// All parameters, in the order of the nodes.
     pub fn parameters(&self) -> impl Iterator<Item = NamedParameter> + '_ {
         (0..self.nodes.len()).flat_map(|node| self.parameters_of(node))

@@ -3,12 +3,11 @@
 
 use smallvec::SmallVec;
 
-use super::{Optimizer, softmax_cross_entropy};
+use super::{Learner, softmax_cross_entropy};
 use crate::backend::{GradientSink, Recipe, StepStats, Trainer};
 use crate::error::grow;
-use crate::layers::{Call, Gradients, Mode, Role, View};
-use crate::network::{NamedParameter, Node};
-use crate::{Error, Layer, Network, Result, Shape, Tensor, ValueId, Weights};
+use crate::layers::{Call, Gradients, View};
+use crate::{Layer, Network, Result, Tensor, ValueId, Weights};
 
 /// How one layer runs in training, and how the optimiser's step does.
 pub trait LayerKernels: Send {
@@ -47,27 +46,10 @@ impl LayerKernels for PlainLoops {
     }
 }
 
-/// A parameter with all that training keeps for it.
-struct Learned {
-    parameter: NamedParameter,
-    gradient: Vec<f32>,
-    slots: Vec<Vec<f32>>,
-}
-
 /// Trains a network with the given kernels.
 pub struct GraphTrainer<K> {
-    network: Network,
-    /// Nodes that training runs: all, less a closing softmax, which the loss contains.
-    depth: usize,
-    /// The value that the loss is taken of.
-    logits: ValueId,
-    optimizer: Optimizer,
-    seed: u64,
-    step: u64,
+    learner: Learner,
     kernels: K,
-    /// By node, then in the layer's order.
-    values_of: Vec<Vec<Vec<f32>>>,
-    learned: Vec<Vec<Learned>>,
     /// By value: the forward pass's results and their gradients.
     values: Vec<Vec<f32>>,
     gradients: Vec<Vec<f32>>,
@@ -76,69 +58,27 @@ pub struct GraphTrainer<K> {
 impl<K: LayerKernels> GraphTrainer<K> {
     /// Takes up `weights`. Errors where they are not the network's.
     pub fn new(network: &Network, weights: &Weights, recipe: &Recipe, kernels: K) -> Result<Self> {
-        weights.check(network)?;
-        let nodes = network.nodes();
-        let wrong = |reason: String| Err(Error::Network { network: network.name().to_string(), reason });
-        if network.output_shape().len() != 1 {
-            return wrong(format!(
-                "its output {} is no vector of classes, which the loss needs",
-                network.output_shape()
-            ));
-        }
-        let (depth, logits) = match nodes.last() {
-            Some(Node { layer: Layer::Softmax(_), inputs, .. }) => (nodes.len() - 1, inputs[0]),
-            _ => (nodes.len(), network.output()),
-        };
-        if depth == 0 {
-            return wrong("only a softmax, nothing to train".to_string());
-        }
-        let mut values_of = Vec::new();
-        let mut learned = Vec::new();
-        for node in 0..nodes.len() {
-            values_of.push(weights.of_node(network, node)?.into_iter().map(Vec::from).collect());
-            let keep = |parameter: NamedParameter| {
-                let length = if parameter.role == Role::Learned { parameter.shape.elements() } else { 0 };
-                let slots = recipe.optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
-                Learned { gradient: vec![0.0; length], slots, parameter }
-            };
-            learned.push(network.parameters_of(node).into_iter().map(keep).collect());
-        }
         let empty = vec![Vec::new(); network.value_count()];
-        Ok(GraphTrainer {
-            network: network.clone(),
-            depth,
-            logits,
-            optimizer: recipe.optimizer,
-            seed: recipe.seed,
-            step: 0,
-            kernels,
-            values_of,
-            learned,
-            values: empty.clone(),
-            gradients: empty,
-        })
-    }
-
-    fn mode(&self, node: usize) -> Mode {
-        let seed = self.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
-        Mode::Training { seed, first_sample: 0 }
+        let learner = Learner::new(network, weights, recipe)?;
+        Ok(GraphTrainer { learner, kernels, values: empty.clone(), gradients: empty })
     }
 
     fn forward(&mut self, batch: usize) -> Result<()> {
-        for node in 0..self.depth {
-            let mode = self.mode(node);
-            let n = &self.network.nodes()[node];
-            let value = self.network.output_of(node);
-            let output_shape = self.network.shape(value);
+        for node in 0..self.learner.depth {
+            let mode = self.learner.mode(node, 0);
+            let network = &self.learner.network;
+            let n = &network.nodes()[node];
+            let value = network.output_of(node);
+            let output_shape = network.shape(value);
             let length = batch * output_shape.elements();
             let mut output = std::mem::take(&mut self.values[value.index()]);
             grow(&n.name, &mut output, length)?;
-            let inputs = views(&self.network, &self.values, &n.inputs, batch);
-            let parameters: SmallVec<[&[f32]; 4]> = self.values_of[node].iter().map(Vec::as_slice).collect();
+            let inputs = views(network, &self.values, &n.inputs, batch);
+            let parameters: SmallVec<[&[f32]; 4]> = self.learner.values[node].iter().map(Vec::as_slice).collect();
             let call = Call { batch, inputs: &inputs, output_shape, parameters: &parameters, mode };
             self.kernels.forward(&n.layer, &call, &mut output[..length]);
             drop(parameters);
-            n.layer.operation().update_state(batch, &inputs, &mut self.values_of[node]);
+            n.layer.operation().update_state(batch, &inputs, &mut self.learner.values[node]);
             drop(inputs);
             self.values[value.index()] = output;
         }
@@ -146,18 +86,19 @@ impl<K: LayerKernels> GraphTrainer<K> {
     }
 
     fn backward(&mut self, batch: usize, ready: &mut dyn GradientSink) -> Result<()> {
-        for node in (0..self.depth).rev() {
-            let mode = self.mode(node);
-            let n = &self.network.nodes()[node];
-            let value = self.network.output_of(node);
-            let output_shape = self.network.shape(value);
+        for node in (0..self.learner.depth).rev() {
+            let mode = self.learner.mode(node, 0);
+            let Learner { network, values: parameters, learned, .. } = &mut self.learner;
+            let n = &network.nodes()[node];
+            let value = network.output_of(node);
+            let output_shape = network.shape(value);
             let length = batch * output_shape.elements();
-            let inputs = views(&self.network, &self.values, &n.inputs, batch);
-            let parameters: SmallVec<[&[f32]; 4]> = self.values_of[node].iter().map(Vec::as_slice).collect();
+            let inputs = views(network, &self.values, &n.inputs, batch);
+            let parameters: SmallVec<[&[f32]; 4]> = parameters[node].iter().map(Vec::as_slice).collect();
             let call = Call { batch, inputs: &inputs, output_shape, parameters: &parameters, mode };
             let dy = std::mem::take(&mut self.gradients[value.index()]);
             let mut taken = InputGradients::take(&mut self.gradients, &n.inputs, &inputs);
-            let learned = &mut self.learned[node];
+            let learned = &mut learned[node];
             learned.iter_mut().for_each(|l| l.gradient.fill(0.0));
             {
                 let mut inputs: SmallVec<[&mut [f32]; 4]> = taken.slices();
@@ -169,7 +110,7 @@ impl<K: LayerKernels> GraphTrainer<K> {
             }
             taken.give_back(&mut self.gradients, &n.inputs);
             self.gradients[value.index()] = dy;
-            for l in learned.iter_mut().filter(|l| l.parameter.role == Role::Learned) {
+            for l in learned.iter_mut().filter(|l| l.is_learned()) {
                 ready.ready(&l.parameter.name, &mut l.gradient)?;
             }
         }
@@ -225,78 +166,41 @@ impl InputGradients {
 
 impl<K: LayerKernels> Trainer for GraphTrainer<K> {
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
-        let (batch, data) = self.network.check_input(images)?;
-        self.network.check_labels(labels, batch)?;
+        let (batch, data) = self.learner.network.check_input(images)?;
+        self.learner.network.check_labels(labels, batch)?;
         self.values[0].clear();
         self.values[0].extend_from_slice(data);
         self.forward(batch)?;
-        for value in 0..=self.depth {
-            let length = batch * self.network.shape(ValueId(value)).elements();
+        for value in 0..=self.learner.depth {
+            let length = batch * self.learner.network.shape(ValueId(value)).elements();
             grow("gradients", &mut self.gradients[value], length)?;
             self.gradients[value][..length].fill(0.0);
         }
-        let logits = self.logits;
-        let length = batch * self.network.shape(logits).elements();
+        let logits = self.learner.logits;
+        let length = batch * self.learner.network.shape(logits).elements();
         let gradient = &mut self.gradients[logits.index()][..length];
-        let stats = softmax_cross_entropy(&self.values[logits.index()][..length], labels, gradient);
+        let stats = softmax_cross_entropy(&self.values[logits.index()][..length], labels, batch, gradient);
         if !stats.loss.is_finite() {
-            return Err(Error::Diverged { network: self.network.name().to_string(), loss: stats.loss });
+            return Err(self.learner.diverged(stats.loss));
         }
         self.backward(batch, ready)?;
         Ok(stats)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {
-        for (values, learned) in self.values_of.iter_mut().zip(&mut self.learned) {
-            for (weight, l) in values.iter_mut().zip(learned).filter(|(_, l)| l.parameter.role == Role::Learned) {
-                let mut slots: SmallVec<[&mut [f32]; 2]> = l.slots.iter_mut().map(Vec::as_mut_slice).collect();
-                self.optimizer.update(learning_rate, weight, &l.gradient, &mut slots);
-            }
-        }
-        self.step += 1;
+        self.learner.update(learning_rate);
         Ok(())
     }
 
     fn weights(&self) -> Result<Weights> {
-        let mut weights = Weights::new();
-        for (values, learned) in self.values_of.iter().zip(&self.learned) {
-            for (value, l) in values.iter().zip(learned) {
-                let tensor = Tensor::new(l.parameter.shape.clone(), value.clone())?;
-                weights.insert(l.parameter.name.clone(), tensor);
-            }
-        }
-        Ok(weights)
+        self.learner.weights()
     }
 
     fn state(&self) -> Result<Weights> {
-        let mut state = Weights::new();
-        state.metadata_mut().insert("step".to_string(), self.step.to_string());
-        for l in self.learned.iter().flatten().filter(|l| l.parameter.role == Role::Learned) {
-            for (slot, values) in self.optimizer.slots().iter().zip(&l.slots) {
-                let tensor = Tensor::new(l.parameter.shape.clone(), values.clone())?;
-                state.insert(format!("{slot}.{}", l.parameter.name), tensor);
-            }
-        }
-        Ok(state)
+        self.learner.state()
     }
 
     fn restore(&mut self, state: &Weights) -> Result<()> {
-        let network = self.network.name().to_string();
-        let step = state.metadata().get("step").and_then(|step| step.parse().ok());
-        let reason = "the training state does not tell its step".to_string();
-        self.step = step.ok_or(Error::Network { network: network.clone(), reason })?;
-        for l in self.learned.iter_mut().flatten().filter(|l| l.parameter.role == Role::Learned) {
-            for (slot, values) in self.optimizer.slots().iter().zip(&mut l.slots) {
-                let (name, shape): (String, &Shape) = (format!("{slot}.{}", l.parameter.name), &l.parameter.shape);
-                match state.get(&name) {
-                    Some(view) if view.shape == shape => values.copy_from_slice(&view.to_f32()),
-                    Some(view) => return Err(Error::shape(format!("training state `{name}`"), shape, view.shape)),
-                    None => {
-                        return Err(Error::MissingWeight { network, name, shape: shape.clone() });
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.learner.restore(state)
     }
 }

@@ -103,6 +103,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sum_of_lanes(self, a: __m256) -> f32 {
+        // SAFETY: as above.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+
+    #[inline(always)]
     fn store_some(self, to: &mut [f32], vector: __m256) {
         assert!(to.len() <= Self::LANES);
         // SAFETY: as above; the mask is set for each of the slice's floats.

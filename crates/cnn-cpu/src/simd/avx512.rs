@@ -104,6 +104,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sum_of_lanes(self, a: __m512) -> f32 {
+        // SAFETY: as above.
+        unsafe { _mm512_reduce_add_ps(a) }
+    }
+
+    #[inline(always)]
     fn store_some(self, to: &mut [f32], vector: __m512) {
         assert!(to.len() <= Self::LANES);
         // SAFETY: as above; the mask has a bit for each of the slice's floats.

@@ -83,6 +83,9 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
     /// The larger of each two neighbours, those of `a` before those of `b`; NaN where either is.
     fn max_of_pairs(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// The sum of all lanes.
+    fn sum_of_lanes(self, a: Self::Vector) -> f32;
+
     /// Writes as many floats as the slice has. Panics where those are more than `LANES`.
     fn store_some(self, to: &mut [f32], vector: Self::Vector);
 
@@ -244,6 +247,7 @@ mod tests {
         expect(run(&|a, _| s.relu(a)), &|a, _| a.max(0.0));
         let pairs: Vec<f32> = a.chunks(2).chain(b.chunks(2)).map(|pair| pair[0].max(pair[1])).collect();
         assert_eq!(run(&|a, b| s.max_of_pairs(a, b)), pairs);
+        assert_eq!(s.sum_of_lanes(s.load(&a)), a.iter().sum());
         for count in 0..=S::LANES {
             let mut out = vec![7.0; S::LANES + 1];
             s.store_some(&mut out[..count], s.load(&a));

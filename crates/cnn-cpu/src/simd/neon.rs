@@ -96,6 +96,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn sum_of_lanes(self, a: float32x4_t) -> f32 {
+        // SAFETY: as above.
+        unsafe { vaddvq_f32(a) }
+    }
+
+    #[inline(always)]
     fn store_some(self, to: &mut [f32], vector: float32x4_t) {
         let mut lanes = [0.0; 4];
         // SAFETY: as above; there is room for a vector.

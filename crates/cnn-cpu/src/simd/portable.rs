@@ -85,6 +85,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn sum_of_lanes(self, a: Vector) -> f32 {
+        (a[0] + a[1]) + (a[2] + a[3])
+    }
+
+    #[inline(always)]
     fn store_some(self, to: &mut [f32], vector: Vector) {
         to.copy_from_slice(&vector[..to.len()]);
     }

@@ -1,4 +1,4 @@
-//! Training: the graph trainer of `cnn-core` over this backend's kernels, layer by layer, each over the whole batch.
+//! The graph trainer of `cnn-core` over this backend's kernels, layer by layer, each over the whole batch.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::machine::Machine;
 use crate::ops::{Io, conv2d, linear, plain};
 use crate::threads::{Crew, Workers, enter};
 
-pub(crate) struct CpuTrainer {
+pub(super) struct CpuTrainer {
     inner: GraphTrainer<CpuKernels>,
     pool: Arc<rayon::ThreadPool>,
 }

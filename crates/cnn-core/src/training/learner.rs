@@ -1,0 +1,148 @@
+//! What every trainer keeps: the weights of a network as they change, their gradients, and what the optimiser remembers.
+
+use smallvec::SmallVec;
+
+use super::Optimizer;
+use crate::backend::Recipe;
+use crate::layers::{Mode, Role};
+use crate::network::{NamedParameter, Node};
+use crate::{Error, Layer, Network, Result, Shape, Tensor, ValueId, Weights};
+
+/// A parameter with all that training keeps for it.
+#[derive(Debug)]
+pub struct Learned {
+    /// Its name, shape and role.
+    pub parameter: NamedParameter,
+    /// Of the last batch; empty where the parameter is a state.
+    pub gradient: Vec<f32>,
+    /// The optimiser's tensors.
+    slots: Vec<Vec<f32>>,
+}
+
+impl Learned {
+    /// Whether the optimiser changes it.
+    pub fn is_learned(&self) -> bool {
+        self.parameter.role == Role::Learned
+    }
+}
+
+/// A network that learns.
+#[derive(Debug)]
+pub struct Learner {
+    /// The network.
+    pub network: Network,
+    /// Nodes that training runs: all, less a closing softmax, which the loss contains.
+    pub depth: usize,
+    /// The value that the loss is taken of.
+    pub logits: ValueId,
+    /// By node, then in the layer's order.
+    pub values: Vec<Vec<Vec<f32>>>,
+    /// As `values`.
+    pub learned: Vec<Vec<Learned>>,
+    optimizer: Optimizer,
+    seed: u64,
+    step: u64,
+}
+
+impl Learner {
+    /// Takes up `weights`. Errors where they are not the network's, or where the network has nothing to learn.
+    pub fn new(network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Self> {
+        weights.check(network)?;
+        let nodes = network.nodes();
+        let wrong = |reason: String| Err(Error::Network { network: network.name().to_string(), reason });
+        if network.output_shape().len() != 1 {
+            return wrong(format!(
+                "its output {} is no vector of classes, which the loss needs",
+                network.output_shape()
+            ));
+        }
+        let (depth, logits) = match nodes.last() {
+            Some(Node { layer: Layer::Softmax(_), inputs, .. }) => (nodes.len() - 1, inputs[0]),
+            _ => (nodes.len(), network.output()),
+        };
+        if depth == 0 {
+            return wrong("only a softmax, nothing to train".to_string());
+        }
+        let mut values = Vec::new();
+        let mut learned = Vec::new();
+        for node in 0..nodes.len() {
+            values.push(weights.of_node(network, node)?.into_iter().map(Vec::from).collect());
+            let keep = |parameter: NamedParameter| {
+                let length = if parameter.role == Role::Learned { parameter.shape.elements() } else { 0 };
+                let slots = recipe.optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
+                Learned { gradient: vec![0.0; length], slots, parameter }
+            };
+            learned.push(network.parameters_of(node).into_iter().map(keep).collect());
+        }
+        let (optimizer, seed) = (recipe.optimizer, recipe.seed);
+        Ok(Learner { network: network.clone(), depth, logits, values, learned, optimizer, seed, step: 0 })
+    }
+
+    /// What a node's layer runs in: its own seed in each step.
+    pub fn mode(&self, node: usize, first_sample: usize) -> Mode {
+        let seed = self.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
+        Mode::Training { seed, first_sample }
+    }
+
+    /// That the loss is no number.
+    pub fn diverged(&self, loss: f64) -> Error {
+        Error::Diverged { network: self.network.name().to_string(), loss }
+    }
+
+    /// The optimiser's step from the gradients.
+    pub fn update(&mut self, learning_rate: f32) {
+        for (values, learned) in self.values.iter_mut().zip(&mut self.learned) {
+            for (weight, l) in values.iter_mut().zip(learned).filter(|(_, l)| l.is_learned()) {
+                let mut slots: SmallVec<[&mut [f32]; 2]> = l.slots.iter_mut().map(Vec::as_mut_slice).collect();
+                self.optimizer.update(learning_rate, weight, &l.gradient, &mut slots);
+            }
+        }
+        self.step += 1;
+    }
+
+    /// As [`Trainer::weights`](crate::Trainer::weights).
+    pub fn weights(&self) -> Result<Weights> {
+        let mut weights = Weights::new();
+        for (values, learned) in self.values.iter().zip(&self.learned) {
+            for (value, l) in values.iter().zip(learned) {
+                let tensor = Tensor::new(l.parameter.shape.clone(), value.clone())?;
+                weights.insert(l.parameter.name.clone(), tensor);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// As [`Trainer::state`](crate::Trainer::state).
+    pub fn state(&self) -> Result<Weights> {
+        let mut state = Weights::new();
+        state.metadata_mut().insert("step".to_string(), self.step.to_string());
+        for l in self.learned.iter().flatten().filter(|l| l.is_learned()) {
+            for (slot, values) in self.optimizer.slots().iter().zip(&l.slots) {
+                let tensor = Tensor::new(l.parameter.shape.clone(), values.clone())?;
+                state.insert(format!("{slot}.{}", l.parameter.name), tensor);
+            }
+        }
+        Ok(state)
+    }
+
+    /// As [`Trainer::restore`](crate::Trainer::restore).
+    pub fn restore(&mut self, state: &Weights) -> Result<()> {
+        let network = self.network.name().to_string();
+        let step = state.metadata().get("step").and_then(|step| step.parse().ok());
+        let reason = "the training state does not tell its step".to_string();
+        self.step = step.ok_or(Error::Network { network: network.clone(), reason })?;
+        for l in self.learned.iter_mut().flatten().filter(|l| l.is_learned()) {
+            for (slot, values) in self.optimizer.slots().iter().zip(&mut l.slots) {
+                let (name, shape): (String, &Shape) = (format!("{slot}.{}", l.parameter.name), &l.parameter.shape);
+                match state.get(&name) {
+                    Some(view) if view.shape == shape => values.copy_from_slice(&view.to_f32()),
+                    Some(view) => return Err(Error::shape(format!("training state `{name}`"), shape, view.shape)),
+                    None => {
+                        return Err(Error::MissingWeight { network, name, shape: shape.clone() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Convolution with a sample in each lane, both ways.
+
+use cnn_core::layers::Conv2d;
+use cnn_core::window::{Axis, Plane};
+
+use super::correlation::{Correlation, Row};
+use super::outer::Outer;
+use super::sums::{Start, Sums, Tap};
+use super::{Block, LaneKernel, Slopes};
+use crate::simd::Instructions;
+
+/// Any convolution.
+pub(super) struct Convolution {
+    lanes: usize,
+    groups: usize,
+    /// Of a group: channels, and elements of a channel, of input and output.
+    inputs: [usize; 2],
+    outputs: [usize; 2],
+    plane: Plane,
+    forward: Sums,
+    to_input: Sums,
+    to_weights: Correlation,
+    /// Of a group.
+    weights: usize,
+}
+
+impl Convolution {
+    pub(super) fn new(instructions: Instructions, conv: &Conv2d, in_channels: usize, plane: Plane) -> Self {
+        let lanes = instructions.lanes();
+        let Plane { rows, columns } = plane;
+        let (group_in, group_out) = (in_channels / conv.groups, conv.out_channels / conv.groups);
+        let taps = rows.kernel * columns.kernel;
+        let (depth, width, wide) = (group_in * taps, padded(&columns), spread(&columns));
+        let pairs = |channels: usize| (0..channels).flat_map(|c| (0..columns.kernel).map(move |kx| (c, kx)));
+        // Forward: the rows of a window that lie inside the input, then channels and columns.
+        let lines = |y: usize| {
+            let run = |ky| Tap::new(rows.input_index(y, ky) * width * lanes, ky * columns.kernel);
+            rows.taps(y).map(run).collect()
+        };
+        let tap = |(c, kx): (usize, usize)| {
+            let value = (c * rows.input * width + kx * columns.dilation) * lanes;
+            Tap::new(value, c * taps + kx)
+        };
+        let forward = ((0..rows.output).map(lines).collect(), pairs(group_in).map(tap).collect());
+        // To the input: the outputs that a row reaches, then channels and columns, mirrored.
+        let lines = |y: usize| {
+            let reach = |ky: usize| output_at(&rows, y, ky).map(|oy| Tap::new(oy * wide * lanes, ky * columns.kernel));
+            (0..rows.kernel).filter_map(reach).collect()
+        };
+        let tap = |(c, kx): (usize, usize)| {
+            let value = (c * rows.output * wide + (columns.kernel - 1 - kx) * columns.dilation) * lanes;
+            Tap::new(value, c * depth + kx)
+        };
+        let to_input = ((0..rows.input).map(lines).collect(), pairs(group_out).map(tap).collect());
+        let row = |ky: usize| {
+            let line = |oy| [rows.input_index(oy, ky) * width * lanes, oy * columns.output * lanes];
+            Row { lines: rows.outputs(ky).map(line).collect(), weight: ky * columns.kernel }
+        };
+        let to_weights = Correlation {
+            instructions,
+            rows: (0..rows.kernel).map(row).collect(),
+            taps: pairs(group_in)
+                .map(|(c, kx)| [(c * rows.input * width + kx * columns.dilation) * lanes, c * taps + kx])
+                .collect(),
+            channels: group_out,
+            pixels: columns.output,
+            channel_steps: [rows.output * columns.output * lanes, depth],
+            pixel_step: columns.stride * lanes,
+        };
+        Convolution {
+            lanes,
+            groups: conv.groups,
+            inputs: [group_in, rows.input * columns.input * lanes],
+            outputs: [group_out, rows.output * columns.output * lanes],
+            plane,
+            forward: Sums::new(instructions, forward, [group_out, columns.output], [depth, columns.stride * lanes]),
+            to_input: Sums::new(instructions, to_input, [group_in, columns.input], [taps, lanes]),
+            to_weights,
+            weights: group_out * depth,
+        }
+    }
+
+    /// The input of a group, its lines padded in `scratch` where they have to be.
+    fn padded<'a>(&self, input: &'a [f32], group: usize, scratch: &'a mut [f32]) -> &'a [f32] {
+        let ([channels, plane], columns) = (self.inputs, &self.plane.columns);
+        let input = &input[group * channels * plane..][..channels * plane];
+        let (before, line, width) = (columns.before, columns.input, padded(columns));
+        if width == line {
+            return input;
+        }
+        let padded = &mut scratch[..channels * self.plane.rows.input * width * self.lanes];
+        for (from, to) in input.chunks_exact(line * self.lanes).zip(padded.chunks_exact_mut(width * self.lanes)) {
+            to.fill(0.0);
+            to[before * self.lanes..][..from.len()].copy_from_slice(from);
+        }
+        padded
+    }
+
+    /// The gradients of a group's output, each line with zeros around and between so that every input pixel meets mirrored windows of
+    /// stride 1.
+    fn spread<'a>(&self, gradients: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
+        let ([channels, _], columns, lanes) = (self.outputs, &self.plane.columns, self.lanes);
+        let width = spread(columns);
+        let spread = &mut scratch[..channels * self.plane.rows.output * width * lanes];
+        let reach = (columns.kernel - 1) * columns.dilation;
+        for (from, to) in gradients.chunks_exact(columns.output * lanes).zip(spread.chunks_exact_mut(width * lanes)) {
+            to.fill(0.0);
+            for (x, vector) in from.chunks_exact(lanes).enumerate() {
+                let place = (x * columns.stride + reach).checked_sub(columns.before);
+                if let Some(place) = place.filter(|&place| place < width) {
+                    to[place * lanes..][..lanes].copy_from_slice(vector);
+                }
+            }
+        }
+        spread
+    }
+}
+
+/// Pixels of a padded line.
+fn padded(columns: &Axis) -> usize {
+    columns.before + columns.input + columns.after
+}
+
+/// Pixels of a line of spread gradients.
+fn spread(columns: &Axis) -> usize {
+    columns.input + (columns.kernel - 1) * columns.dilation
+}
+
+/// The output that sees `input` with its tap `tap`.
+fn output_at(axis: &Axis, input: usize, tap: usize) -> Option<usize> {
+    let place = (input + axis.before).checked_sub(tap * axis.dilation)?;
+    (place % axis.stride == 0 && place / axis.stride < axis.output).then_some(place / axis.stride)
+}
+
+impl LaneKernel for Convolution {
+    fn forward(&self, block: &Block<'_>, output: &mut [f32], scratch: &mut [f32]) {
+        let [channels, plane] = self.outputs;
+        for (group, output) in output.chunks_exact_mut(channels * plane).enumerate() {
+            let input = self.padded(block.inputs[0], group, scratch);
+            let weights = &block.parameters[0][group * self.weights..][..self.weights];
+            let start = block.parameters.get(1).map_or(Start::Zero, |bias| Start::Bias(&bias[group * channels..]));
+            self.forward.run(input, weights, start, output);
+        }
+    }
+
+    fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
+        let ([channels, plane], [in_channels, in_plane]) = (self.outputs, self.inputs);
+        for group in 0..self.groups {
+            let dy = &dy[group * channels * plane..][..channels * plane];
+            let weights = group * self.weights..(group + 1) * self.weights;
+            let input = self.padded(block.inputs[0], group, scratch);
+            self.to_weights.run(input, dy, &mut slopes.parameters[0][weights.clone()], slopes.fresh);
+            if let Some(bias) = slopes.parameters.get_mut(1) {
+                sum_channels(dy, plane, &mut bias[group * channels..][..channels], slopes.fresh);
+            }
+            if let Some((dx, fresh)) = &mut slopes.inputs[0] {
+                let dy = self.spread(dy, scratch);
+                let dx = &mut dx[group * in_channels * in_plane..][..in_channels * in_plane];
+                let start = if *fresh { Start::Zero } else { Start::Output };
+                self.to_input.run(dy, &block.parameters[0][weights], start, dx);
+            }
+        }
+    }
+
+    fn scratch_length(&self) -> usize {
+        let Plane { rows, columns } = &self.plane;
+        let padded = self.inputs[0] * rows.input * padded(columns);
+        padded.max(self.outputs[0] * rows.output * spread(columns)) * self.lanes
+    }
+}
+
+/// Adds each channel's gradients up over pixels and samples.
+fn sum_channels(dy: &[f32], plane: usize, bias: &mut [f32], fresh: bool) {
+    for (bias, dy) in bias.iter_mut().zip(dy.chunks_exact(plane)) {
+        // Sixteen sums at a time; planes are whole vectors, of four lanes or more.
+        let mut sums = [0.0f32; 16];
+        for dy in dy.chunks(sums.len()) {
+            sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+        }
+        let sum: f32 = sums.iter().sum();
+        *bias = if fresh { sum } else { *bias + sum };
+    }
+}
+
+/// A fully connected layer, or a convolution whose window is its whole input.
+pub(super) struct FullyConnected {
+    forward: Sums,
+    to_input: Sums,
+    to_weights: Outer,
+    lanes: usize,
+}
+
+impl FullyConnected {
+    pub(super) fn new(instructions: Instructions, [inputs, outputs]: [usize; 2]) -> Self {
+        let lanes = instructions.lanes();
+        let alone = || vec![vec![Tap::new(0, 0)]];
+        let forward = (0..inputs).map(|k| Tap::new(k * lanes, k)).collect();
+        let to_input = (0..outputs).map(|k| Tap::new(k * lanes, k * inputs)).collect();
+        FullyConnected {
+            forward: Sums::new(instructions, (alone(), forward), [outputs, 1], [inputs, lanes]),
+            to_input: Sums::new(instructions, (alone(), to_input), [inputs, 1], [1, lanes]),
+            to_weights: Outer { instructions, inputs, outputs },
+            lanes,
+        }
+    }
+}
+
+impl LaneKernel for FullyConnected {
+    fn forward(&self, block: &Block<'_>, output: &mut [f32], _scratch: &mut [f32]) {
+        let start = block.parameters.get(1).map_or(Start::Zero, |bias| Start::Bias(bias));
+        self.forward.run(block.inputs[0], &block.parameters[0], start, output);
+    }
+
+    fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
+        self.to_weights.run(block.inputs[0], dy, slopes.parameters[0], slopes.fresh, scratch);
+        if let Some(bias) = slopes.parameters.get_mut(1) {
+            sum_channels(dy, self.lanes, bias, slopes.fresh);
+        }
+        if let Some((dx, fresh)) = &mut slopes.inputs[0] {
+            let start = if *fresh { Start::Zero } else { Start::Output };
+            self.to_input.run(dy, &block.parameters[0], start, dx);
+        }
+    }
+
+    fn scratch_length(&self) -> usize {
+        self.to_weights.scratch_length()
+    }
+}
