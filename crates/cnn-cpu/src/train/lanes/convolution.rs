@@ -3,7 +3,7 @@
 use cnn_core::layers::Conv2d;
 use cnn_core::window::{Axis, Plane};
 
-use super::correlation::{Correlation, Row};
+use super::correlation::{Correlation, Row, sum_channels};
 use super::outer::Outer;
 use super::sums::{Start, Sums, Tap};
 use super::{Block, LaneKernel, Slopes};
@@ -11,6 +11,7 @@ use crate::simd::Instructions;
 
 /// Any convolution.
 pub(super) struct Convolution {
+    instructions: Instructions,
     lanes: usize,
     groups: usize,
     /// Of a group: channels, and elements of a channel, of input and output.
@@ -68,6 +69,7 @@ impl Convolution {
             pixel_step: columns.stride * lanes,
         };
         Convolution {
+            instructions,
             lanes,
             groups: conv.groups,
             inputs: [group_in, rows.input * columns.input * lanes],
@@ -151,7 +153,7 @@ impl LaneKernel for Convolution {
             let input = self.padded(block.inputs[0], group, scratch);
             self.to_weights.run(input, dy, &mut slopes.parameters[0][weights.clone()], slopes.fresh);
             if let Some(bias) = slopes.parameters.get_mut(1) {
-                sum_channels(dy, plane, &mut bias[group * channels..][..channels], slopes.fresh);
+                sum_channels(self.instructions, dy, &mut bias[group * channels..][..channels], slopes.fresh);
             }
             if let Some((dx, fresh)) = &mut slopes.inputs[0] {
                 let dy = self.spread(dy, scratch);
@@ -169,25 +171,11 @@ impl LaneKernel for Convolution {
     }
 }
 
-/// Adds each channel's gradients up over pixels and samples.
-fn sum_channels(dy: &[f32], plane: usize, bias: &mut [f32], fresh: bool) {
-    for (bias, dy) in bias.iter_mut().zip(dy.chunks_exact(plane)) {
-        // Sixteen sums at a time; planes are whole vectors, of four lanes or more.
-        let mut sums = [0.0f32; 16];
-        for dy in dy.chunks(sums.len()) {
-            sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
-        }
-        let sum: f32 = sums.iter().sum();
-        *bias = if fresh { sum } else { *bias + sum };
-    }
-}
-
 /// A fully connected layer, or a convolution whose window is its whole input.
 pub(super) struct FullyConnected {
     forward: Sums,
     to_input: Sums,
     to_weights: Outer,
-    lanes: usize,
 }
 
 impl FullyConnected {
@@ -200,7 +188,6 @@ impl FullyConnected {
             forward: Sums::new(instructions, (alone(), forward), [outputs, 1], [inputs, lanes]),
             to_input: Sums::new(instructions, (alone(), to_input), [inputs, 1], [1, lanes]),
             to_weights: Outer { instructions, inputs, outputs },
-            lanes,
         }
     }
 }
@@ -214,7 +201,7 @@ impl LaneKernel for FullyConnected {
     fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
         self.to_weights.run(block.inputs[0], dy, slopes.parameters[0], slopes.fresh, scratch);
         if let Some(bias) = slopes.parameters.get_mut(1) {
-            sum_channels(dy, self.lanes, bias, slopes.fresh);
+            sum_channels(self.to_weights.instructions, dy, bias, slopes.fresh);
         }
         if let Some((dx, fresh)) = &mut slopes.inputs[0] {
             let start = if *fresh { Start::Zero } else { Start::Output };

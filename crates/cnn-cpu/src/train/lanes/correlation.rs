@@ -39,6 +39,42 @@ impl Correlation {
     }
 }
 
+/// `sums[channel] (+)= sum over pixels and lanes of gradients[channel]`: the gradient of a bias.
+pub(super) fn sum_channels(instructions: Instructions, gradients: &[f32], sums: &mut [f32], fresh: bool) {
+    with_simd!(instructions, s => s.vectorize(Channels { gradients, sums, fresh }));
+}
+
+struct Channels<'a> {
+    gradients: &'a [f32],
+    sums: &'a mut [f32],
+    fresh: bool,
+}
+
+impl<S: Simd> Task<S> for Channels<'_> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let plane = self.gradients.len() / self.sums.len();
+        for channel in 0..self.sums.len() {
+            let gradients = &self.gradients[channel * plane..][..plane];
+            // Sums that do not wait for each other.
+            let mut parts = [s.splat(0.0); 4];
+            let mut at = 0;
+            while at + 4 * S::LANES <= plane {
+                for part in 0..4 {
+                    parts[part] = s.add(parts[part], s.load(&gradients[at + part * S::LANES..]));
+                }
+                at += 4 * S::LANES;
+            }
+            while at < plane {
+                parts[0] = s.add(parts[0], s.load(&gradients[at..]));
+                at += S::LANES;
+            }
+            let sum = s.sum_of_lanes(s.add(s.add(parts[0], parts[1]), s.add(parts[2], parts[3])));
+            self.sums[channel] = if self.fresh { sum } else { self.sums[channel] + sum };
+        }
+    }
+}
+
 struct All<'a> {
     all: &'a Correlation,
     values: &'a [f32],

@@ -8,6 +8,7 @@ mod correlation;
 mod outer;
 mod plain;
 mod pool;
+mod relu;
 mod sums;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -320,7 +321,7 @@ fn kernel(network: &Network, node: usize, machine: &Machine) -> Result<Box<dyn L
         Layer::MaxPool2d(pool) => {
             Box::new(pool::MaxPool { instructions, plane: pool.plane(inputs[0])?, channels: inputs[0][0] })
         }
-        Layer::Activation(Activation::Relu) => Box::new(plain::Relu),
+        Layer::Activation(Activation::Relu) => Box::new(relu::Relu(instructions)),
         Layer::Flatten(_) => Box::new(plain::Copy),
         layer => Box::new(plain::Plain {
             layer: layer.clone(),

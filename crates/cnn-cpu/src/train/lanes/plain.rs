@@ -1,35 +1,11 @@
 //! Layers by their plain loops: as they are where each element is worked on by itself, whatever its place; turned over sample by sample where
 //! a layer asks for more.
 
-use cnn_core::layers::{Activation, Call, Gradients, View};
+use cnn_core::layers::{Call, Gradients, View};
 use cnn_core::{Layer, Shape};
 use smallvec::SmallVec;
 
 use super::{Block, LaneKernel, Slopes};
-
-/// ReLU, whose loops the compiler makes vectors of.
-pub(super) struct Relu;
-
-impl LaneKernel for Relu {
-    fn forward(&self, block: &Block<'_>, output: &mut [f32], _scratch: &mut [f32]) {
-        output.iter_mut().zip(block.inputs[0]).for_each(|(y, &x)| *y = Activation::Relu.apply(x));
-    }
-
-    fn backward(
-        &self,
-        _block: &Block<'_>,
-        (y, dy): (&[f32], &[f32]),
-        slopes: &mut Slopes<'_, '_>,
-        _scratch: &mut [f32],
-    ) {
-        let Some((dx, fresh)) = &mut slopes.inputs[0] else { return };
-        let slopes = dx.iter_mut().zip(y.iter().zip(dy));
-        match *fresh {
-            true => slopes.for_each(|(dx, (&y, &dy))| *dx = if y > 0.0 { dy } else { 0.0 }),
-            false => slopes.for_each(|(dx, (&y, &dy))| *dx += if y > 0.0 { dy } else { 0.0 }),
-        }
-    }
-}
 
 /// The same values in another shape.
 pub(super) struct Copy;
