@@ -103,6 +103,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn where_less(self, a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        // SAFETY: as above.
+        unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+
+    #[inline(always)]
     fn sum_of_lanes(self, a: __m256) -> f32 {
         // SAFETY: as above.
         unsafe {

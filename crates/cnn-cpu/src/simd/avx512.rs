@@ -104,6 +104,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn where_less(self, a: __m512, b: __m512, yes: __m512, no: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), no, yes) }
+    }
+
+    #[inline(always)]
     fn sum_of_lanes(self, a: __m512) -> f32 {
         // SAFETY: as above.
         unsafe { _mm512_reduce_add_ps(a) }

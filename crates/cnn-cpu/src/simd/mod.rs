@@ -83,6 +83,9 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
     /// The larger of each two neighbours, those of `a` before those of `b`; NaN where either is.
     fn max_of_pairs(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
+    /// `yes` where a lane of `a` is less than that of `b`, else `no`.
+    fn where_less(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector;
+
     /// The sum of all lanes.
     fn sum_of_lanes(self, a: Self::Vector) -> f32;
 
@@ -247,6 +250,8 @@ mod tests {
         expect(run(&|a, _| s.relu(a)), &|a, _| a.max(0.0));
         let pairs: Vec<f32> = a.chunks(2).chain(b.chunks(2)).map(|pair| pair[0].max(pair[1])).collect();
         assert_eq!(run(&|a, b| s.max_of_pairs(a, b)), pairs);
+        expect(run(&|a, b| s.where_less(a, b, s.splat(1.0), b)), &|a, b| if a < b { 1.0 } else { b });
+        expect(run(&|a, b| s.where_less(s.splat(f32::NAN), b, b, a)), &|a, _| a);
         assert_eq!(s.sum_of_lanes(s.load(&a)), a.iter().sum());
         for count in 0..=S::LANES {
             let mut out = vec![7.0; S::LANES + 1];

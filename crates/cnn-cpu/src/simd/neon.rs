@@ -96,6 +96,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn where_less(self, a: float32x4_t, b: float32x4_t, yes: float32x4_t, no: float32x4_t) -> float32x4_t {
+        // SAFETY: as above.
+        unsafe { vbslq_f32(vcltq_f32(a, b), yes, no) }
+    }
+
+    #[inline(always)]
     fn sum_of_lanes(self, a: float32x4_t) -> f32 {
         // SAFETY: as above.
         unsafe { vaddvq_f32(a) }

@@ -85,6 +85,11 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn where_less(self, a: Vector, b: Vector, yes: Vector, no: Vector) -> Vector {
+        std::array::from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
+    }
+
+    #[inline(always)]
     fn sum_of_lanes(self, a: Vector) -> f32 {
         (a[0] + a[1]) + (a[2] + a[3])
     }

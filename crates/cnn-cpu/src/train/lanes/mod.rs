@@ -318,9 +318,7 @@ fn kernel(network: &Network, node: usize, machine: &Machine) -> Result<Box<dyn L
                 }
             }
         }
-        Layer::MaxPool2d(pool) => {
-            Box::new(pool::MaxPool { instructions, plane: pool.plane(inputs[0])?, channels: inputs[0][0] })
-        }
+        Layer::MaxPool2d(pool) => Box::new(pool::MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
         Layer::Activation(Activation::Relu) => Box::new(relu::Relu(instructions)),
         Layer::Flatten(_) => Box::new(plain::Copy),
         layer => Box::new(plain::Plain {
