@@ -7,7 +7,7 @@ use cnn_core::{Backend, KeepGradients, Network, Optimizer, Recipe, Trainer, Weig
 use cnn_models::Preprocess;
 
 use crate::checkpoint::{Checkpoint, Record};
-use crate::data::{Batches, Dataset, Order};
+use crate::data::{Batches, Dataset, Order, beside};
 use crate::metrics::evaluate;
 use crate::{Error, Result, Schedule};
 
@@ -194,20 +194,23 @@ impl Fit<'_> {
     fn epoch(&self, trainer: &mut dyn Trainer, epoch: usize, observer: &mut dyn Observer) -> Result<EpochReport> {
         let start = Instant::now();
         let order = Order::Shuffled { seed: self.settings.seed, epoch: epoch as u64 };
-        let mut batches = Batches::new(self.train, self.preprocess, self.settings.batch, order);
+        let batches = Batches::new(self.train, self.preprocess, self.settings.batch, order);
         let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
         let steps = (per_epoch * self.settings.epochs) as f64;
         let (mut loss, mut correct, mut images) = (0.0, 0, 0);
-        while let Some((batch, labels)) = batches.next_batch()? {
-            let stats = trainer.gradients(&batch, &labels, &mut KeepGradients)?;
-            let factor = self.settings.schedule.factor(step as f64 / steps);
-            trainer.update((f64::from(self.settings.learning_rate) * factor) as f32)?;
-            loss += stats.loss * stats.images as f64;
-            correct += stats.correct;
-            images += stats.images;
-            step += 1;
-            observer.batch(epoch, images, stats.loss);
-        }
+        beside(batches, |batches| -> Result<()> {
+            while let Some((batch, labels)) = batches.next_batch()? {
+                let stats = trainer.gradients(&batch, &labels, &mut KeepGradients)?;
+                let factor = self.settings.schedule.factor(step as f64 / steps);
+                trainer.update((f64::from(self.settings.learning_rate) * factor) as f32)?;
+                loss += stats.loss * stats.images as f64;
+                correct += stats.correct;
+                images += stats.images;
+                step += 1;
+                observer.batch(epoch, images, stats.loss);
+            }
+            Ok(())
+        })?;
         Ok(EpochReport {
             train_loss: loss / images as f64,
             train_accuracy: correct as f64 / images as f64,

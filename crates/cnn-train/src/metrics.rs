@@ -4,7 +4,7 @@ use cnn_core::{Backend, CompileOptions, Network, Weights};
 use cnn_models::Preprocess;
 
 use crate::Result;
-use crate::data::{Batches, Dataset, Order};
+use crate::data::{Batches, Dataset, Order, beside};
 
 /// How often images of each class were taken for each class.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -62,15 +62,16 @@ pub fn evaluate(
     let plan = backend.compile(network, weights, &CompileOptions::default().batch(batch))?;
     let mut session = plan.session()?;
     let mut confusion = Confusion::new(classes);
-    let mut batches = Batches::new(data, preprocess, batch, Order::Given);
     let mut done = 0;
-    while let Some((images, labels)) = batches.next_batch()? {
-        let guesses = session.run(&images)?.argmax();
-        labels.iter().zip(guesses).for_each(|(&label, guess)| confusion.add(label as usize, guess));
-        done += labels.len();
-        seen(done);
-    }
-    Ok(confusion)
+    beside(Batches::new(data, preprocess, batch, Order::Given), |batches| {
+        while let Some((images, labels)) = batches.next_batch()? {
+            let guesses = session.run(&images)?.argmax();
+            labels.iter().zip(guesses).for_each(|(&label, guess)| confusion.add(label as usize, guess));
+            done += labels.len();
+            seen(done);
+        }
+        Ok(confusion)
+    })
 }
 
 #[cfg(test)]
