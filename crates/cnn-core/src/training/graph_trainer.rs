@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::{Learner, softmax_cross_entropy};
+use super::{Learned, Learner, softmax_cross_entropy};
 use crate::backend::{GradientSink, Recipe, StepStats, Trainer};
 use crate::error::grow;
 use crate::layers::{Call, Gradients, View};
@@ -53,6 +53,8 @@ pub struct GraphTrainer<K> {
     /// By value: the forward pass's results and their gradients.
     values: Vec<Vec<f32>>,
     gradients: Vec<Vec<f32>>,
+    /// By node, then in the layer's order: the gradients of parameters.
+    slopes: Vec<Vec<Vec<f32>>>,
 }
 
 impl<K: LayerKernels> GraphTrainer<K> {
@@ -60,7 +62,9 @@ impl<K: LayerKernels> GraphTrainer<K> {
     pub fn new(network: &Network, weights: &Weights, recipe: &Recipe, kernels: K) -> Result<Self> {
         let empty = vec![Vec::new(); network.value_count()];
         let learner = Learner::new(network, weights, recipe)?;
-        Ok(GraphTrainer { learner, kernels, values: empty.clone(), gradients: empty })
+        let slopes = |learned: &Vec<Learned>| learned.iter().map(|l| vec![0.0; l.length()]).collect();
+        let slopes = learner.learned.iter().map(slopes).collect();
+        Ok(GraphTrainer { learner, kernels, values: empty.clone(), gradients: empty, slopes })
     }
 
     fn forward(&mut self, batch: usize) -> Result<()> {
@@ -98,20 +102,19 @@ impl<K: LayerKernels> GraphTrainer<K> {
             let call = Call { batch, inputs: &inputs, output_shape, parameters: &parameters, mode };
             let dy = std::mem::take(&mut self.gradients[value.index()]);
             let mut taken = InputGradients::take(&mut self.gradients, &n.inputs, &inputs);
-            let learned = &mut learned[node];
-            learned.iter_mut().for_each(|l| l.gradient.fill(0.0));
+            let slopes = &mut self.slopes[node];
+            slopes.iter_mut().for_each(|slope| slope.fill(0.0));
             {
                 let mut inputs: SmallVec<[&mut [f32]; 4]> = taken.slices();
-                let mut parameters: SmallVec<[&mut [f32]; 4]> =
-                    learned.iter_mut().map(|l| l.gradient.as_mut_slice()).collect();
+                let mut parameters: SmallVec<[&mut [f32]; 4]> = slopes.iter_mut().map(Vec::as_mut_slice).collect();
                 let mut gradients = Gradients { inputs: &mut inputs, parameters: &mut parameters };
                 let output = &self.values[value.index()][..length];
                 self.kernels.backward(&n.layer, &call, output, &dy[..length], &mut gradients);
             }
             taken.give_back(&mut self.gradients, &n.inputs);
             self.gradients[value.index()] = dy;
-            for l in learned.iter_mut().filter(|l| l.is_learned()) {
-                ready.ready(&l.parameter.name, &mut l.gradient)?;
+            for (l, slope) in learned[node].iter().zip(slopes).filter(|(l, _)| l.is_learned()) {
+                ready.ready(&l.parameter.name, slope)?;
             }
         }
         Ok(())
@@ -188,7 +191,10 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {
-        self.learner.update(learning_rate);
+        let (optimizer, slopes) = (self.learner.optimizer(), &self.slopes);
+        for mut part in self.learner.begin_update(usize::MAX, |node, place| &slopes[node][place]) {
+            part.step(&optimizer, learning_rate);
+        }
         Ok(())
     }
 

@@ -8,14 +8,12 @@ use crate::layers::{Mode, Role};
 use crate::network::{NamedParameter, Node};
 use crate::{Error, Layer, Network, Result, Shape, Tensor, ValueId, Weights};
 
-/// A parameter with all that training keeps for it.
+/// A parameter and what the optimiser remembers of it.
 #[derive(Debug)]
 pub struct Learned {
     /// Its name, shape and role.
     pub parameter: NamedParameter,
-    /// Of the last batch; empty where the parameter is a state.
-    pub gradient: Vec<f32>,
-    /// The optimiser's tensors.
+    /// The optimiser's tensors; empty where the parameter is a state.
     slots: Vec<Vec<f32>>,
 }
 
@@ -23,6 +21,27 @@ impl Learned {
     /// Whether the optimiser changes it.
     pub fn is_learned(&self) -> bool {
         self.parameter.role == Role::Learned
+    }
+
+    /// Numbers that the optimiser changes.
+    pub fn length(&self) -> usize {
+        if self.is_learned() { self.parameter.shape.elements() } else { 0 }
+    }
+}
+
+/// Some numbers of a parameter with all that the optimiser's step over them needs.
+#[derive(Debug)]
+pub struct Part<'a> {
+    weight: &'a mut [f32],
+    gradient: &'a [f32],
+    slots: SmallVec<[&'a mut [f32]; 2]>,
+}
+
+impl Part<'_> {
+    /// The optimiser's step.
+    #[inline(always)]
+    pub fn step(&mut self, optimizer: &Optimizer, learning_rate: f32) {
+        optimizer.update(learning_rate, self.weight, self.gradient, &mut self.slots);
     }
 }
 
@@ -68,9 +87,9 @@ impl Learner {
         for node in 0..nodes.len() {
             values.push(weights.of_node(network, node)?.into_iter().map(Vec::from).collect());
             let keep = |parameter: NamedParameter| {
-                let length = if parameter.role == Role::Learned { parameter.shape.elements() } else { 0 };
-                let slots = recipe.optimizer.slots().iter().map(|_| vec![0.0; length]).collect();
-                Learned { gradient: vec![0.0; length], slots, parameter }
+                let mut l = Learned { parameter, slots: Vec::new() };
+                l.slots = recipe.optimizer.slots().iter().map(|_| vec![0.0; l.length()]).collect();
+                l
             };
             learned.push(network.parameters_of(node).into_iter().map(keep).collect());
         }
@@ -89,15 +108,31 @@ impl Learner {
         Error::Diverged { network: self.network.name().to_string(), loss }
     }
 
-    /// The optimiser's step from the gradients.
-    pub fn update(&mut self, learning_rate: f32) {
-        for (values, learned) in self.values.iter_mut().zip(&mut self.learned) {
-            for (weight, l) in values.iter_mut().zip(learned).filter(|(_, l)| l.is_learned()) {
-                let mut slots: SmallVec<[&mut [f32]; 2]> = l.slots.iter_mut().map(Vec::as_mut_slice).collect();
-                self.optimizer.update(learning_rate, weight, &l.gradient, &mut slots);
+    /// How gradients change the weights.
+    pub fn optimizer(&self) -> Optimizer {
+        self.optimizer
+    }
+
+    /// Begins the optimiser's step, which is to be made over every part: all learned parameters in pieces of at most `length`.
+    /// `gradient` knows a parameter's by node and place.
+    pub fn begin_update<'a>(
+        &'a mut self,
+        length: usize,
+        gradient: impl Fn(usize, usize) -> &'a [f32],
+    ) -> Vec<Part<'a>> {
+        self.step += 1;
+        let mut parts = Vec::new();
+        for (node, (values, learned)) in self.values.iter_mut().zip(&mut self.learned).enumerate() {
+            let pairs = values.iter_mut().zip(learned).enumerate();
+            for (place, (weight, l)) in pairs.filter(|(_, (_, l))| l.is_learned()) {
+                let mut slots: SmallVec<[_; 2]> = l.slots.iter_mut().map(|slot| slot.chunks_mut(length)).collect();
+                for (weight, gradient) in weight.chunks_mut(length).zip(gradient(node, place).chunks(length)) {
+                    let slots = slots.iter_mut().filter_map(Iterator::next).collect();
+                    parts.push(Part { weight, gradient, slots });
+                }
             }
         }
-        self.step += 1;
+        parts
     }
 
     /// As [`Trainer::weights`](crate::Trainer::weights).

@@ -33,7 +33,8 @@ impl Optimizer {
         }
     }
 
-    /// One step over a parameter or a part of one. `slots` are in the order of [`slots`](Self::slots).
+    /// One step over a parameter or a part of one. (Inlined, so that backends compile it for their processor.) `slots` are in the order of [`slots`](Self::slots).
+    #[inline(always)]
     pub fn update(&self, learning_rate: f32, weight: &mut [f32], gradient: &[f32], slots: &mut [&mut [f32]]) {
         match *self {
             Optimizer::Sgd { momentum, weight_decay } => {

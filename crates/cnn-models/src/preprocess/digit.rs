@@ -26,13 +26,14 @@ impl Digit {
 
     /// Appends `side` x `side` pixels with their border.
     pub(super) fn append(&self, pixels: &[u8], values: &mut Vec<f32>) {
-        let normal = |byte: u8| (f32::from(byte) / 255.0 - self.mean) / self.deviation;
-        let (dark, padded) = (normal(0), self.padded());
-        let start = values.len();
-        values.resize(start + padded * padded, dark);
+        // There are fewer levels than pixels to divide.
+        let levels: [f32; 256] =
+            std::array::from_fn(|byte| (f32::from(byte as u8) / 255.0 - self.mean) / self.deviation);
+        let (padded, start) = (self.padded(), values.len());
+        values.resize(start + padded * padded, levels[0]);
         let rows = values[start + self.border * padded..].chunks_mut(padded);
         for (row, pixels) in rows.zip(pixels.chunks(self.side)) {
-            row[self.border..].iter_mut().zip(pixels).for_each(|(value, &byte)| *value = normal(byte));
+            row[self.border..].iter_mut().zip(pixels).for_each(|(value, &byte)| *value = levels[usize::from(byte)]);
         }
     }
 

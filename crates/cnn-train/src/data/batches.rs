@@ -58,11 +58,11 @@ impl<'a> Batches<'a> {
             return Ok(None);
         }
         self.at = end;
-        let mut values = Vec::new();
+        let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
+        let mut values = Vec::with_capacity(shape.elements());
         for &index in indices {
             self.preprocess.grey(self.data.image(index), self.data.extent(), &mut values)?;
         }
-        let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
         Ok(Some((Tensor::new(shape, values)?, labels)))
     }

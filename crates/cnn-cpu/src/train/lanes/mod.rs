@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Mode};
-use cnn_core::training::{Learner, softmax_cross_entropy};
+use cnn_core::training::{Learner, Optimizer, Part, softmax_cross_entropy};
 use cnn_core::{Layer, Misfit, Network, Result, Tensor, Weights};
 use smallvec::SmallVec;
 
 use crate::machine::Machine;
 use crate::memory::Buffer;
 use crate::ops::conv2d;
+use crate::simd::{Instructions, Simd, Task, with_simd};
 use crate::threads::{Crew, Workers, enter};
 
 /// Groups of vectors of samples, whose gradients are added in order: results do not depend on the number of threads, of which no more than
@@ -80,6 +81,7 @@ struct Workspace {
 
 pub(super) struct LaneTrainer {
     learner: Learner,
+    instructions: Instructions,
     lanes: usize,
     steps: Vec<Step>,
     flops: u64,
@@ -141,7 +143,7 @@ impl LaneTrainer {
                 parameters += length;
                 (parameters - length, length)
             };
-            let parameters = learner.learned[node].iter().map(|l| place(l.gradient.len())).collect();
+            let parameters = learner.learned[node].iter().map(|l| place(l.length())).collect();
             steps.push(Step { kernel, wanted: Vec::new(), parameters });
         }
         for (node, step) in network.nodes().iter().zip(&mut steps).rev() {
@@ -154,6 +156,7 @@ impl LaneTrainer {
         let threads = pool.current_num_threads();
         Ok(LaneTrainer {
             learner,
+            instructions: machine.instructions(),
             lanes: machine.instructions().lanes(),
             steps,
             // Forward once, backward twice.
@@ -361,17 +364,32 @@ impl Trainer for LaneTrainer {
         if !stats.loss.is_finite() {
             return Err(self.learner.diverged(stats.loss));
         }
-        for (step, learned) in self.steps.iter().zip(&mut self.learner.learned).rev() {
+        for (step, learned) in self.steps.iter().zip(&self.learner.learned).rev() {
             for (&(start, length), l) in step.parameters.iter().zip(learned).filter(|(_, l)| l.is_learned()) {
-                l.gradient.copy_from_slice(&self.groups[start..start + length]);
-                ready.ready(&l.parameter.name, &mut l.gradient)?;
+                ready.ready(&l.parameter.name, &mut self.groups[start..start + length])?;
             }
         }
         Ok(stats)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {
-        self.learner.update(learning_rate);
+        /// Numbers that one piece of work changes.
+        const PIECE: usize = 8192;
+        let LaneTrainer { learner, steps, groups, .. } = self;
+        let (optimizer, groups) = (learner.optimizer(), &groups[..]);
+        let gradient = |node: usize, place: usize| {
+            let (start, length) = steps[node].parameters[place];
+            &groups[start..start + length]
+        };
+        let parts: Vec<_> = learner.begin_update(PIECE, gradient).into_iter().map(Mutex::new).collect();
+        let instructions = self.instructions;
+        // Reads and writes, at what a hundred operations cost.
+        enter(&self.pool, &self.crew, 100 * self.parameters as u64, |workers| {
+            workers.for_each(parts.len(), |i| {
+                let part = &mut *parts[i].lock().unwrap_or_else(PoisonError::into_inner);
+                with_simd!(instructions, s => s.vectorize(Update { part, optimizer, learning_rate }));
+            });
+        });
         Ok(())
     }
 
@@ -385,6 +403,20 @@ impl Trainer for LaneTrainer {
 
     fn restore(&mut self, state: &Weights) -> Result<()> {
         self.learner.restore(state)
+    }
+}
+
+/// The optimiser's step over a part.
+struct Update<'a, 'b> {
+    part: &'a mut Part<'b>,
+    optimizer: Optimizer,
+    learning_rate: f32,
+}
+
+impl<S: Simd> Task<S> for Update<'_, '_> {
+    #[inline(always)]
+    fn run(self, _s: S) {
+        self.part.step(&self.optimizer, self.learning_rate);
     }
 }
 
