@@ -1,6 +1,6 @@
 //! What a caller tells a backend, and what a backend tells of its device.
 
-use crate::training::Optimizer;
+use crate::training::{Clip, Optimizer};
 use crate::{Error, Result};
 
 /// The hardware behind a backend.
@@ -181,6 +181,8 @@ impl CompileOptions {
 pub struct Recipe {
     /// How gradients change the weights.
     pub optimizer: Optimizer,
+    /// A bound on gradients.
+    pub clip: Option<Clip>,
     /// Seed of everything that is drawn in a step, such as dropout.
     pub seed: u64,
 }
@@ -188,7 +190,13 @@ pub struct Recipe {
 impl Recipe {
     /// Learns with this optimiser.
     pub fn new(optimizer: Optimizer) -> Self {
-        Recipe { optimizer, seed: 0 }
+        Recipe { optimizer, ..Recipe::default() }
+    }
+
+    /// Bounds gradients.
+    pub fn clip(mut self, clip: impl Into<Option<Clip>>) -> Self {
+        self.clip = clip.into();
+        self
     }
 
     /// Sets the seed.

@@ -191,10 +191,9 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {
-        let (optimizer, slopes) = (self.learner.optimizer(), &self.slopes);
-        for mut part in self.learner.begin_update(usize::MAX, |node, place| &slopes[node][place]) {
-            part.step(&optimizer, learning_rate);
-        }
+        let slopes = &self.slopes;
+        let (rule, parts) = self.learner.begin_update(learning_rate, usize::MAX, |node, place| &slopes[node][place]);
+        parts.into_iter().for_each(|mut part| part.step(&rule));
         Ok(())
     }
 

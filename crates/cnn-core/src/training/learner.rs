@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use super::Optimizer;
+use super::{Moment, Optimizer};
 use crate::backend::Recipe;
 use crate::layers::{Mode, Role};
 use crate::network::{NamedParameter, Node};
@@ -40,9 +40,16 @@ pub struct Part<'a> {
 impl Part<'_> {
     /// The optimiser's step.
     #[inline(always)]
-    pub fn step(&mut self, optimizer: &Optimizer, learning_rate: f32) {
-        optimizer.update(learning_rate, self.weight, self.gradient, &mut self.slots);
+    pub fn step(&mut self, rule: &Rule) {
+        rule.optimizer.update(rule.moment, self.weight, self.gradient, &mut self.slots);
     }
+}
+
+/// How the parts of one step change.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    optimizer: Optimizer,
+    moment: Moment,
 }
 
 /// A network that learns.
@@ -58,8 +65,7 @@ pub struct Learner {
     pub values: Vec<Vec<Vec<f32>>>,
     /// As `values`.
     pub learned: Vec<Vec<Learned>>,
-    optimizer: Optimizer,
-    seed: u64,
+    recipe: Recipe,
     step: u64,
 }
 
@@ -93,13 +99,13 @@ impl Learner {
             };
             learned.push(network.parameters_of(node).into_iter().map(keep).collect());
         }
-        let (optimizer, seed) = (recipe.optimizer, recipe.seed);
-        Ok(Learner { network: network.clone(), depth, logits, values, learned, optimizer, seed, step: 0 })
+        Ok(Learner { network: network.clone(), depth, logits, values, learned, recipe: recipe.clone(), step: 0 })
     }
 
     /// What a node's layer runs in: its own seed in each step.
     pub fn mode(&self, node: usize, first_sample: usize) -> Mode {
-        let seed = self.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
+        let seed =
+            self.recipe.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
         Mode::Training { seed, first_sample }
     }
 
@@ -108,19 +114,24 @@ impl Learner {
         Error::Diverged { network: self.network.name().to_string(), loss }
     }
 
-    /// How gradients change the weights.
-    pub fn optimizer(&self) -> Optimizer {
-        self.optimizer
-    }
-
     /// Begins the optimiser's step, which is to be made over every part: all learned parameters in pieces of at most `length`.
     /// `gradient` knows a parameter's by node and place.
     pub fn begin_update<'a>(
         &'a mut self,
+        learning_rate: f32,
         length: usize,
         gradient: impl Fn(usize, usize) -> &'a [f32],
-    ) -> Vec<Part<'a>> {
+    ) -> (Rule, Vec<Part<'a>>) {
         self.step += 1;
+        let mut moment = Moment::new(learning_rate, self.step);
+        if let Some(clip) = self.recipe.clip {
+            let learned = self.learned.iter().enumerate().flat_map(|(node, learned)| {
+                let own = learned.iter().enumerate().filter(|(_, l)| l.is_learned());
+                own.map(move |(place, _)| (node, place))
+            });
+            let squares = learned.flat_map(|(node, place)| gradient(node, place)).map(|&g| f64::from(g) * f64::from(g));
+            moment.clip = clip.bounds(squares.sum::<f64>().sqrt());
+        }
         let mut parts = Vec::new();
         for (node, (values, learned)) in self.values.iter_mut().zip(&mut self.learned).enumerate() {
             let pairs = values.iter_mut().zip(learned).enumerate();
@@ -132,7 +143,7 @@ impl Learner {
                 }
             }
         }
-        parts
+        (Rule { optimizer: self.recipe.optimizer, moment }, parts)
     }
 
     /// As [`Trainer::weights`](crate::Trainer::weights).
@@ -152,7 +163,7 @@ impl Learner {
         let mut state = Weights::new();
         state.metadata_mut().insert("step".to_string(), self.step.to_string());
         for l in self.learned.iter().flatten().filter(|l| l.is_learned()) {
-            for (slot, values) in self.optimizer.slots().iter().zip(&l.slots) {
+            for (slot, values) in self.recipe.optimizer.slots().iter().zip(&l.slots) {
                 let tensor = Tensor::new(l.parameter.shape.clone(), values.clone())?;
                 state.insert(format!("{slot}.{}", l.parameter.name), tensor);
             }
@@ -167,7 +178,7 @@ impl Learner {
         let reason = "the training state does not tell its step".to_string();
         self.step = step.ok_or(Error::Network { network: network.clone(), reason })?;
         for l in self.learned.iter_mut().flatten().filter(|l| l.is_learned()) {
-            for (slot, values) in self.optimizer.slots().iter().zip(&mut l.slots) {
+            for (slot, values) in self.recipe.optimizer.slots().iter().zip(&mut l.slots) {
                 let (name, shape): (String, &Shape) = (format!("{slot}.{}", l.parameter.name), &l.parameter.shape);
                 match state.get(&name) {
                     Some(view) if view.shape == shape => values.copy_from_slice(&view.to_f32()),

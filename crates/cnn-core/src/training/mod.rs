@@ -6,6 +6,6 @@ mod loss;
 mod optimizer;
 
 pub use graph_trainer::{GraphTrainer, LayerKernels, PlainLoops};
-pub use learner::{Learned, Learner, Part};
+pub use learner::{Learned, Learner, Part, Rule};
 pub use loss::softmax_cross_entropy;
-pub use optimizer::Optimizer;
+pub use optimizer::{Clip, Moment, Optimizer};

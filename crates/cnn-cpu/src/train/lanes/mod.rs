@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Mode};
-use cnn_core::training::{Learner, Optimizer, Part, softmax_cross_entropy};
+use cnn_core::training::{Learner, Part, Rule, softmax_cross_entropy};
 use cnn_core::{Layer, Misfit, Network, Result, Tensor, Weights};
 use smallvec::SmallVec;
 
@@ -376,18 +376,19 @@ impl Trainer for LaneTrainer {
         /// Numbers that one piece of work changes.
         const PIECE: usize = 8192;
         let LaneTrainer { learner, steps, groups, .. } = self;
-        let (optimizer, groups) = (learner.optimizer(), &groups[..]);
+        let groups = &groups[..];
         let gradient = |node: usize, place: usize| {
             let (start, length) = steps[node].parameters[place];
             &groups[start..start + length]
         };
-        let parts: Vec<_> = learner.begin_update(PIECE, gradient).into_iter().map(Mutex::new).collect();
+        let (rule, parts) = learner.begin_update(learning_rate, PIECE, gradient);
+        let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
         let instructions = self.instructions;
         // Reads and writes, at what a hundred operations cost.
         enter(&self.pool, &self.crew, 100 * self.parameters as u64, |workers| {
             workers.for_each(parts.len(), |i| {
                 let part = &mut *parts[i].lock().unwrap_or_else(PoisonError::into_inner);
-                with_simd!(instructions, s => s.vectorize(Update { part, optimizer, learning_rate }));
+                with_simd!(instructions, s => s.vectorize(Update { part, rule }));
             });
         });
         Ok(())
@@ -409,14 +410,13 @@ impl Trainer for LaneTrainer {
 /// The optimiser's step over a part.
 struct Update<'a, 'b> {
     part: &'a mut Part<'b>,
-    optimizer: Optimizer,
-    learning_rate: f32,
+    rule: Rule,
 }
 
 impl<S: Simd> Task<S> for Update<'_, '_> {
     #[inline(always)]
     fn run(self, _s: S) {
-        self.part.step(&self.optimizer, self.learning_rate);
+        self.part.step(&self.rule);
     }
 }
 
