@@ -7,12 +7,13 @@ use std::path::Path;
 
 use cnn::models;
 use cnn::train::data::{Dataset, Split};
+use cnn::train::metrics::Confusion;
 use cnn::train::{EpochReport, Fit, Observer, Settings};
 
 struct Print;
 
 impl Observer for Print {
-    fn epoch(&mut self, epoch: usize, report: &EpochReport) {
+    fn epoch(&mut self, epoch: usize, report: &EpochReport, _test: &Confusion) {
         let EpochReport { train_loss, test_accuracy, train_images_per_s, .. } = report;
         println!("epoch {epoch}: loss {train_loss:.4}, accuracy {test_accuracy:.4}, {train_images_per_s:.0} images/s");
     }

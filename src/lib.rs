@@ -38,9 +38,9 @@ pub use split::Split;
 pub use backends::{BackendEntry, BackendOptions, Error, backend, backend_with, backends};
 
 pub use cnn_core::{
-    Backend, CompileOptions, DType, DeviceInfo, Layer, Network, NetworkBuilder, Optimizer, Plan, PlanReport, Profile,
-    Recipe, Reference, Session, Shape, StepStats, Tensor, Trainer, ValueId, WeightView, Weights, backend as interface,
-    layers, network, training, window,
+    Backend, CompileOptions, DType, DeviceInfo, Initialization, Layer, Network, NetworkBuilder, Optimizer, Plan,
+    PlanReport, Profile, Recipe, Reference, Session, Shape, StepStats, Tensor, Trainer, ValueId, WeightView, Weights,
+    backend as interface, layers, network, training, window,
 };
 pub use cnn_cpu::Cpu;
 pub use cnn_ocl::Ocl;

@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod chart;
 mod commands;
 mod load;
 mod output;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
+use cnn::train::metrics::Confusion;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -49,4 +50,16 @@ pub(crate) fn table(header: &[&str], numbers: Range<usize>) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A row a class, a column for what it was taken for.
+pub(crate) fn confusion_table(confusion: &Confusion) -> Table {
+    let classes: Vec<String> = (0..confusion.classes()).map(|c| c.to_string()).collect();
+    let header: Vec<&str> = std::iter::once("is \\ taken for").chain(classes.iter().map(String::as_str)).collect();
+    let mut rows = table(&header, 1..header.len());
+    for (truth, class) in classes.iter().enumerate() {
+        let counts = confusion.row(truth).iter().map(|&n| if n == 0 { ".".to_string() } else { n.to_string() });
+        rows.add_row(std::iter::once(class.clone()).chain(counts));
+    }
+    rows
 }

@@ -106,12 +106,16 @@ pub enum Error {
         index: usize,
     },
     /// The loss, and so the training, has left the finite numbers.
-    #[error("the loss of `{network}` is {loss}; a lower learning rate may help")]
+    #[error(
+        "the loss of `{network}` is {loss}, first not finite after layer `{layer}`; a lower learning rate may help"
+    )]
     Diverged {
         /// The network's name.
         network: String,
         /// The loss.
         loss: f64,
+        /// The first layer whose output is not finite.
+        layer: String,
     },
     /// Labels that do not fit the batch or the network's classes.
     #[error("labels: {reason}")]

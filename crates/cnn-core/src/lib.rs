@@ -61,4 +61,4 @@ pub use reference::Reference;
 pub use shape::Shape;
 pub use tensor::{DType, Tensor};
 pub use training::Optimizer;
-pub use weights::{SharedBytes, Storage, WeightView, Weights};
+pub use weights::{Initialization, SharedBytes, Storage, WeightView, Weights};

@@ -62,6 +62,30 @@ impl<'a> WeightView<'a> {
 /// Elements of a large tensor that are looked at before they may leave memory.
 const PIECE: usize = 4 << 20;
 
+/// How far the weights that training starts from are spread: normal, with a variance that keeps signals alike from layer to layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Initialization {
+    /// `2 / fan_in`, for ReLU (He et al. 2015, section 2.2).
+    #[default]
+    He,
+    /// `2 / (fan_in + fan_out)`, for hyperbolic tangent (Glorot and Bengio 2010).
+    Glorot,
+    /// `1 / fan_in` (LeCun et al. 1998, section 4.6).
+    LeCun,
+}
+
+impl Initialization {
+    fn variance(self, fan_in: usize, fan_out: usize) -> f64 {
+        let (fan_in, fan_out) = (fan_in.max(1) as f64, fan_out as f64);
+        match self {
+            Initialization::He => 2.0 / fan_in,
+            Initialization::Glorot => 2.0 / (fan_in + fan_out),
+            Initialization::LeCun => 1.0 / fan_in,
+        }
+    }
+}
+
 impl Weights {
     /// No tensors.
     pub fn new() -> Self {
@@ -137,17 +161,24 @@ impl Weights {
         &mut self.metadata
     }
 
+    /// As [`initial`](Self::initial) with [`Initialization::He`].
+    pub fn random(network: &Network, seed: u64) -> Result<Weights> {
+        Weights::initial(network, seed, Initialization::He)
+    }
+
     /// The weights that a network starts training from: each parameter's [`Init`], drawn from ChaCha8 with `seed` in
     /// the order of the layers. The same on every platform and backend.
-    pub fn random(network: &Network, seed: u64) -> Result<Weights> {
+    pub fn initial(network: &Network, seed: u64, initialization: Initialization) -> Result<Weights> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut weights = Weights::new();
         for parameter in network.parameters() {
             let mut values = crate::error::zeroed(&parameter.name, parameter.shape.elements())?;
             match parameter.init {
                 Init::Constant(value) => values.fill(value),
-                Init::He { fan_in } => {
-                    let deviation = (2.0 / fan_in.max(1) as f64).sqrt();
+                Init::Spread { fan_in } => {
+                    // Outputs that one input takes part in: `[out, in, ..]`.
+                    let fan_out = parameter.shape.elements() / parameter.shape.get(1).copied().unwrap_or(1).max(1);
+                    let deviation = initialization.variance(fan_in, fan_out).sqrt();
                     values.iter_mut().for_each(|v| {
                         let normal: f64 = StandardNormal.sample(&mut rng);
                         *v = (normal * deviation) as f32;

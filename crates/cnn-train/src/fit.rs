@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use cnn_core::{Backend, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
+use cnn_core::training::Clip;
+use cnn_core::{Backend, Initialization, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
 use cnn_models::Preprocess;
 
 use crate::checkpoint::{Checkpoint, Record};
 use crate::data::{Batches, Dataset, Order, beside};
-use crate::metrics::evaluate;
-use crate::{Error, Result, Schedule};
+use crate::metrics::{Confusion, evaluate};
+use crate::schedule::{Course, Schedule, warm_up};
+use crate::{Error, Result};
 
 /// What a training is set to.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -23,10 +25,16 @@ pub struct Settings {
     pub learning_rate: f32,
     /// The factor's course.
     pub schedule: Schedule,
-    /// Momentum of stochastic gradient descent.
-    pub momentum: f32,
-    /// Pull of the weights towards 0.
-    pub weight_decay: f32,
+    /// Epochs over which the rate rises from 0; they need not be whole.
+    pub warm_up: f64,
+    /// How gradients change the weights.
+    pub optimizer: Optimizer,
+    /// A bound on gradients.
+    pub clip: Option<Clip>,
+    /// How the first weights are spread.
+    pub initialization: Initialization,
+    /// Stops after so many epochs without a better test accuracy.
+    pub patience: Option<usize>,
     /// Of the first weights, the order of the images and whatever layers draw.
     pub seed: u64,
 }
@@ -39,8 +47,11 @@ impl Default for Settings {
             epochs: 12,
             learning_rate: 0.02,
             schedule: Schedule::Cosine,
-            momentum: 0.9,
-            weight_decay: 5e-4,
+            warm_up: 0.0,
+            optimizer: Optimizer::Sgd { momentum: 0.9, weight_decay: 5e-4 },
+            clip: None,
+            initialization: Initialization::He,
+            patience: None,
             seed: 1,
         }
     }
@@ -48,24 +59,41 @@ impl Default for Settings {
 
 impl Settings {
     fn check(&self) -> Result<()> {
-        let in_range = self.learning_rate > 0.0
-            && self.learning_rate.is_finite()
-            && (0.0..1.0).contains(&self.momentum)
-            && self.weight_decay >= 0.0
-            && self.weight_decay.is_finite();
-        match (self.batch, self.epochs, in_range) {
-            (0, ..) | (_, 0, _) => Err(Error::Setting("batch and epochs must be at least 1".to_string())),
-            (_, _, false) => Err(Error::Setting(format!(
-                "learning rate {}, momentum {} or weight decay {} is out of range",
-                self.learning_rate, self.momentum, self.weight_decay
-            ))),
+        let positive = |what: &str, value: f32| match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(format!("{what} {value} is not a positive number")),
+        };
+        let clip = match self.clip {
+            Some(Clip::Norm(bound) | Clip::Value(bound)) => positive("bound of gradients", bound),
+            None => Ok(()),
+        };
+        let warm_up = match self.warm_up >= 0.0 && self.warm_up.is_finite() {
+            true => Ok(()),
+            false => Err(format!("warm-up of {} epochs", self.warm_up)),
+        };
+        let sizes = match (self.batch, self.epochs) {
+            (0, _) | (_, 0) => Err("batch and epochs must be at least 1".to_string()),
             _ => Ok(()),
-        }
+        };
+        let rate = positive("learning rate", self.learning_rate);
+        let all = [sizes, rate, self.optimizer.check(), clip, self.schedule.check(), warm_up];
+        all.into_iter().collect::<std::result::Result<(), String>>().map_err(Error::Setting)
     }
 
     fn recipe(&self) -> Recipe {
-        let optimizer = Optimizer::Sgd { momentum: self.momentum, weight_decay: self.weight_decay };
-        Recipe::new(optimizer).seed(self.seed)
+        Recipe::new(self.optimizer).clip(self.clip).seed(self.seed)
+    }
+
+    fn rate(&self, course: Course<'_>) -> f32 {
+        let factor = self.schedule.factor(course) * warm_up(self.warm_up, course);
+        (f64::from(self.learning_rate) * factor) as f32
+    }
+
+    /// Whether the test accuracy has not risen for as long as is waited.
+    fn is_over(&self, epochs: &[EpochReport]) -> bool {
+        let best = epochs.iter().map(|e| e.test_accuracy).fold(0.0, f64::max);
+        let last_better = epochs.iter().position(|e| e.test_accuracy == best).unwrap_or(0);
+        self.patience.is_some_and(|patience| epochs.len() > last_better + patience)
     }
 }
 
@@ -86,11 +114,14 @@ pub struct EpochReport {
 
 /// Is told how a training goes.
 pub trait Observer {
+    /// The training begins; `method` says how the backend trains this network.
+    fn start(&mut self, _method: &str) {}
+
     /// `images` of the epoch's are done; `loss` is the last batch's.
     fn batch(&mut self, _epoch: usize, _images: usize, _loss: f64) {}
 
     /// An epoch is done, tested and saved.
-    fn epoch(&mut self, _epoch: usize, _report: &EpochReport) {}
+    fn epoch(&mut self, _epoch: usize, _report: &EpochReport, _test: &Confusion) {}
 }
 
 /// Is told nothing worth its while.
@@ -124,15 +155,17 @@ const TEST_BATCH: usize = 250;
 impl Fit<'_> {
     /// Trains from fresh weights.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Checkpoint> {
-        let weights = Weights::random(self.network, self.settings.seed)?;
+        self.settings.check()?;
+        let weights = Weights::initial(self.network, self.settings.seed, self.settings.initialization)?;
         let trainer = self.backend.compile_training(self.network, &weights, &self.settings.recipe())?;
         self.epochs(trainer, Vec::new(), observer)
     }
 
-    /// Goes on where `checkpoint` stopped. The settings may differ in the number of epochs only.
+    /// Goes on where `checkpoint` stopped. The settings may differ in the number of epochs and in the patience only.
     pub fn resume(&self, checkpoint: &Checkpoint, observer: &mut dyn Observer) -> Result<Checkpoint> {
         let Record { model, images, settings, epochs, .. } = &checkpoint.record;
-        let same = Settings { epochs: self.settings.epochs, ..settings.clone() } == self.settings;
+        let Settings { epochs: wanted, patience, .. } = self.settings;
+        let same = Settings { epochs: wanted, patience, ..settings.clone() } == self.settings;
         if !same || model != self.network.name() || *images != self.train.len() {
             let reason = format!(
                 "the checkpoint is of `{model}` on {images} images with {settings:?}, \
@@ -166,17 +199,21 @@ impl Fit<'_> {
             settings: self.settings.clone(),
             epochs: done,
         };
+        observer.start(&trainer.method());
         let mut checkpoint = Checkpoint { weights: trainer.weights()?, state: trainer.state()?, record };
         for epoch in checkpoint.record.epochs.len()..self.settings.epochs {
-            let report = self.epoch(trainer.as_mut(), epoch, observer)?;
+            if self.settings.is_over(&checkpoint.record.epochs) {
+                break;
+            }
+            let report = self.epoch(trainer.as_mut(), &checkpoint.record.epochs, observer)?;
             checkpoint.weights = trainer.weights()?;
             checkpoint.state = trainer.state()?;
-            let report = self.judge(&checkpoint.weights, report)?;
+            let (report, confusion) = self.judge(&checkpoint.weights, report)?;
             checkpoint.record.epochs.push(report);
             if let Some(path) = &self.save {
                 checkpoint.write(path)?;
             }
-            observer.epoch(epoch, &report);
+            observer.epoch(epoch, &report, &confusion);
         }
         Ok(checkpoint)
     }
@@ -191,18 +228,23 @@ impl Fit<'_> {
         }
     }
 
-    fn epoch(&self, trainer: &mut dyn Trainer, epoch: usize, observer: &mut dyn Observer) -> Result<EpochReport> {
-        let start = Instant::now();
+    fn epoch(
+        &self,
+        trainer: &mut dyn Trainer,
+        done: &[EpochReport],
+        observer: &mut dyn Observer,
+    ) -> Result<EpochReport> {
+        let (start, epoch) = (Instant::now(), done.len());
+        let losses: Vec<f64> = done.iter().map(|report| report.train_loss).collect();
         let order = Order::Shuffled { seed: self.settings.seed, epoch: epoch as u64 };
         let batches = Batches::new(self.train, self.preprocess, self.settings.batch, order);
         let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
-        let steps = (per_epoch * self.settings.epochs) as f64;
         let (mut loss, mut correct, mut images) = (0.0, 0, 0);
         beside(batches, |batches| -> Result<()> {
             while let Some((batch, labels)) = batches.next_batch()? {
                 let stats = trainer.gradients(&batch, &labels, &mut KeepGradients)?;
-                let factor = self.settings.schedule.factor(step as f64 / steps);
-                trainer.update((f64::from(self.settings.learning_rate) * factor) as f32)?;
+                let epochs = step as f64 / per_epoch as f64;
+                trainer.update(self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses }))?;
                 loss += stats.loss * stats.images as f64;
                 correct += stats.correct;
                 images += stats.images;
@@ -220,11 +262,11 @@ impl Fit<'_> {
         })
     }
 
-    fn judge(&self, weights: &Weights, report: EpochReport) -> Result<EpochReport> {
+    fn judge(&self, weights: &Weights, report: EpochReport) -> Result<(EpochReport, Confusion)> {
         let start = Instant::now();
         let model = (self.network, weights);
         let confusion = evaluate(self.backend, model, self.preprocess, self.test, TEST_BATCH, |_| {})?;
         let test_images_per_s = confusion.total() as f64 / start.elapsed().as_secs_f64();
-        Ok(EpochReport { test_accuracy: confusion.accuracy(), test_images_per_s, ..report })
+        Ok((EpochReport { test_accuracy: confusion.accuracy(), test_images_per_s, ..report }, confusion))
     }
 }

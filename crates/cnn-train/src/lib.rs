@@ -16,4 +16,4 @@ pub mod metrics;
 pub use checkpoint::{Checkpoint, Record};
 pub use error::{Error, Result};
 pub use fit::{EpochReport, Fit, Observer, Settings, Silent};
-pub use schedule::Schedule;
+pub use schedule::{Course, Schedule};

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use cnn_core::{Backend, Weights};
+use cnn_core::training::Clip;
+use cnn_core::{Backend, Initialization, Optimizer, Weights};
 use cnn_cpu::Cpu;
 use cnn_train::data::{Dataset, Split};
 use cnn_train::{Checkpoint, Error, Fit, Schedule, Settings, Silent};
@@ -86,7 +87,44 @@ fn a_checkpoint_of_another_training_is_refused() {
 fn a_training_that_diverges_says_so() {
     let settings = Settings { learning_rate: 1e30, ..Settings::default() };
     let error = with_fit(1, settings, None, |fit| fit.run(&mut Silent).unwrap_err().to_string());
-    assert!(error.contains("lower learning rate"), "{error}");
+    assert!(error.contains("lower learning rate") && error.contains("after layer `"), "{error}");
+}
+
+#[test]
+fn every_optimizer_learns() {
+    for optimizer in Optimizer::all() {
+        let learning_rate = match optimizer {
+            Optimizer::AdaDelta { .. } => 1.0,
+            Optimizer::Sgd { .. } | Optimizer::Nesterov { .. } | Optimizer::AdaGrad { .. } => 0.02,
+            _ => 0.002,
+        };
+        let (clip, warm_up) = (Some(Clip::Norm(5.0)), 0.5);
+        let settings =
+            Settings { optimizer, learning_rate, clip, warm_up, batch: 32, epochs: 6, ..Settings::default() };
+        let epochs = with_fit(2, settings, None, |fit| fit.run(&mut Silent).unwrap()).record.epochs;
+        assert!(epochs[5].train_loss < epochs[0].train_loss / 1.5, "{optimizer:?} {epochs:?}");
+    }
+}
+
+#[test]
+fn a_training_that_gets_no_better_is_over() {
+    let settings = Settings { learning_rate: 1e-12, patience: Some(2), ..Settings::default() };
+    let epochs = with_fit(1, settings, None, |fit| fit.run(&mut Silent).unwrap()).record.epochs;
+    assert_eq!(epochs.len(), 3, "{epochs:?}");
+}
+
+#[test]
+fn weights_begin_as_far_apart_as_asked() {
+    let network = cnn_models::find("lenet5").unwrap().network().unwrap();
+    let [he, glorot, lecun] = [Initialization::He, Initialization::Glorot, Initialization::LeCun].map(|spread| {
+        let weights = Weights::initial(&network, 3, spread).unwrap();
+        let values = weights.get("features.6.weight").unwrap().to_f32().into_owned();
+        values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / values.len() as f64
+    });
+    // 16 channels of 5 x 5 in, 120 out.
+    for (got, want) in [(he, 2.0 / 400.0), (glorot, 2.0 / 3400.0), (lecun, 1.0 / 400.0)] {
+        assert!((got / want - 1.0).abs() < 0.05, "{got} {want}");
+    }
 }
 
 #[test]
@@ -95,8 +133,11 @@ fn settings_out_of_range_are_told() {
         Settings { batch: 0, ..Settings::default() },
         Settings { epochs: 0, ..Settings::default() },
         Settings { learning_rate: f32::NAN, ..Settings::default() },
-        Settings { momentum: 1.0, ..Settings::default() },
-        Settings { weight_decay: -1.0, ..Settings::default() },
+        Settings { optimizer: Optimizer::sgd(1.0), ..Settings::default() },
+        Settings { optimizer: Optimizer::default().with_weight_decay(-1.0), ..Settings::default() },
+        Settings { clip: Some(Clip::Norm(0.0)), ..Settings::default() },
+        Settings { warm_up: f64::NAN, ..Settings::default() },
+        Settings { schedule: Schedule::Step { every: 0, factor: 0.5 }, ..Settings::default() },
     ] {
         let result = with_fit(1, settings.clone(), None, |fit| fit.run(&mut Silent));
         assert!(matches!(result, Err(Error::Setting(_))), "{settings:?}");

@@ -10,7 +10,7 @@ use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
-use super::ladder;
+use super::{bench_training, ladder};
 use crate::load;
 use crate::output::{Output, table};
 
@@ -35,8 +35,8 @@ pub(crate) struct Bench {
     #[arg(long)]
     threads: Option<usize>,
     /// Images a run, without --input.
-    #[arg(long, default_value_t = 1)]
-    batch: usize,
+    #[arg(long)]
+    batch: Option<usize>,
     /// Runs that are counted.
     #[arg(long, default_value_t = 7)]
     reps: usize,
@@ -50,6 +50,12 @@ pub(crate) struct Bench {
     /// The folder that --ladder writes its two figures to.
     #[arg(long, value_name = "FOLDER", default_value = ".", requires = "ladder")]
     figures: PathBuf,
+    /// Time training: the plain loops, cpu with one thread and more, ocl; without --batch at 64 images a step.
+    #[arg(long, conflicts_with_all = ["ladder", "algorithm", "per_layer", "half", "timed", "tolerance", "save_output", "weights", "input"])]
+    training: bool,
+    /// The IDX files of a data set to time training on; noise otherwise.
+    #[arg(long, value_name = "DIR", requires = "training")]
+    data: Option<PathBuf>,
     /// Use half precision for fully connected layers' weights; for all values and weights; or for arithmetic too.
     #[arg(long, value_enum, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "weights")]
     half: Option<Half>,
@@ -99,10 +105,14 @@ struct Step {
 
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
-        if self.batch == 0 || self.reps == 0 {
+        if self.batch == Some(0) || self.reps == 0 {
             bail!("--batch and --reps must be at least 1");
         }
         let (model, network) = load::model(&self.model)?;
+        if self.training {
+            let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
+            return bench_training::run(output, (&network, model.preprocess()), data, (batch, self.threads));
+        }
         let weights = self.weights(output, model, &network)?;
         let input = self.input(&network)?;
         let backend = load::backend(&self.backend, self.threads)?;
@@ -175,7 +185,7 @@ impl Bench {
         match &self.input {
             Some(path) => Ok(npy::read(path)?),
             None => {
-                let mut grey = Tensor::zeros(network.input_shape().with_batch(self.batch))?;
+                let mut grey = Tensor::zeros(network.input_shape().with_batch(self.batch.unwrap_or(1)))?;
                 grey.as_f32_mut()?.fill(0.5);
                 Ok(grey)
             }

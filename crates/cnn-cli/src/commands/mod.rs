@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod bench;
+mod bench_training;
 pub(crate) mod classify;
 pub(crate) mod devices;
 pub(crate) mod inspect;

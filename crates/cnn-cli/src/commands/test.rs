@@ -6,11 +6,11 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 use cnn::train::data::{Dataset, Split};
-use cnn::train::metrics::{Confusion, evaluate};
+use cnn::train::metrics::evaluate;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load;
-use crate::output::{Output, table};
+use crate::output::{Output, confusion_table};
 
 /// Measures a network's accuracy on a data set.
 #[derive(Args)]
@@ -70,16 +70,4 @@ impl Test {
             "confusion": (0..confusion.classes()).map(|c| confusion.row(c)).collect::<Vec<_>>(),
         }))
     }
-}
-
-/// A row a class, a column for what it was taken for.
-fn confusion_table(confusion: &Confusion) -> comfy_table::Table {
-    let classes: Vec<String> = (0..confusion.classes()).map(|c| c.to_string()).collect();
-    let header: Vec<&str> = std::iter::once("is \\ taken for").chain(classes.iter().map(String::as_str)).collect();
-    let mut rows = table(&header, 1..header.len());
-    for (truth, class) in classes.iter().enumerate() {
-        let counts = confusion.row(truth).iter().map(|&n| if n == 0 { ".".to_string() } else { n.to_string() });
-        rows.add_row(std::iter::once(class.clone()).chain(counts));
-    }
-    rows
 }

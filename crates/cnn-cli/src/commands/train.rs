@@ -1,14 +1,18 @@
 //! `cnn train`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use cnn::train::data::{Dataset, Split};
+use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
+use cnn::training::Clip;
+use cnn::{Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::chart::chart;
 use crate::load;
-use crate::output::Output;
+use crate::output::{Output, confusion_table};
 
 /// Trains a network on a data set.
 #[derive(Args)]
@@ -34,20 +38,41 @@ pub(crate) struct Train {
     #[arg(long)]
     limit: Option<usize>,
     /// How gradients change the weights.
-    #[arg(long, value_enum, default_value = "sgd")]
-    optimizer: OptimizerName,
+    #[arg(long, default_value = "sgd", value_parser = optimizer_names())]
+    optimizer: String,
     /// Learning rate at the start.
     #[arg(long, default_value_t = Settings::default().learning_rate)]
     learning_rate: f32,
     /// Course of the learning rate.
     #[arg(long, value_enum, default_value = "cosine")]
     schedule: ScheduleName,
-    /// Momentum.
-    #[arg(long, default_value_t = Settings::default().momentum)]
+    /// Epochs of a step of --schedule step; those that --schedule plateau waits.
+    #[arg(long, value_name = "EPOCHS", default_value_t = 3)]
+    every: usize,
+    /// What --schedule step and plateau multiply the learning rate by.
+    #[arg(long, default_value_t = 0.3)]
+    factor: f64,
+    /// Epochs over which the learning rate rises from 0.
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
+    warm_up: f64,
+    /// Momentum of sgd and nesterov.
+    #[arg(long, default_value_t = 0.9)]
     momentum: f32,
     /// Pull of the weights towards 0.
-    #[arg(long, default_value_t = Settings::default().weight_decay)]
+    #[arg(long, default_value_t = 5e-4)]
     weight_decay: f32,
+    /// Scale all gradients down to this Euclidean norm.
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f32>,
+    /// Cut each gradient off at this value.
+    #[arg(long, value_name = "VALUE", conflicts_with = "clip_norm")]
+    clip_value: Option<f32>,
+    /// How the first weights are spread.
+    #[arg(long, value_enum, default_value = "he")]
+    initialization: InitializationName,
+    /// Stop after so many epochs without a better test accuracy.
+    #[arg(long, value_name = "EPOCHS")]
+    patience: Option<usize>,
     /// Of first weights, order of images, dropout: the same seed gives the same bits.
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
@@ -57,20 +82,31 @@ pub(crate) struct Train {
     /// In the end leave the training state out of the file: smaller, but --resume cannot go on from it.
     #[arg(long, requires = "save")]
     weights_only: bool,
+    /// Draw the course of loss and errors as an SVG.
+    #[arg(long, value_name = "FILE")]
+    curve: Option<PathBuf>,
     /// Go on from a file that --save wrote.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum OptimizerName {
-    Sgd,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
     Constant,
     Cosine,
+    Step,
+    Plateau,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InitializationName {
+    He,
+    Glorot,
+    Lecun,
+}
+
+fn optimizer_names() -> Vec<&'static str> {
+    Optimizer::all().iter().map(Optimizer::name).collect()
 }
 
 impl Train {
@@ -89,7 +125,7 @@ impl Train {
             settings: self.settings(),
             save: self.save.clone(),
         };
-        let mut show = Show { output, bar: progress_bar(train.len())? };
+        let mut show = Show { output, bar: progress_bar(train.len())?, confusion: None };
         let done = match &self.resume {
             Some(path) => {
                 let checkpoint = Checkpoint::read(path)?;
@@ -102,6 +138,12 @@ impl Train {
             None => fit.run(&mut show)?,
         };
         show.bar.finish_and_clear();
+        if let Some(confusion) = &show.confusion {
+            output.say(confusion_table(confusion).trim_fmt());
+        }
+        if let Some(path) = &self.curve {
+            draw(path, network.name(), &done.record.epochs)?;
+        }
         if let Some(path) = fit.save.take().filter(|_| self.weights_only) {
             done.write_weights(&path)?;
         }
@@ -120,18 +162,32 @@ impl Train {
     }
 
     fn settings(&self) -> Settings {
-        let OptimizerName::Sgd = self.optimizer;
         let schedule = match self.schedule {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Cosine => Schedule::Cosine,
+            ScheduleName::Step => Schedule::Step { every: self.every, factor: self.factor },
+            ScheduleName::Plateau => Schedule::Plateau { patience: self.every, factor: self.factor },
         };
+        let initialization = match self.initialization {
+            InitializationName::He => Initialization::He,
+            InitializationName::Glorot => Initialization::Glorot,
+            InitializationName::Lecun => Initialization::LeCun,
+        };
+        let named = Optimizer::all().into_iter().find(|optimizer| optimizer.name() == self.optimizer);
+        let mut optimizer = named.unwrap_or_default().with_weight_decay(self.weight_decay);
+        if let Optimizer::Sgd { momentum, .. } | Optimizer::Nesterov { momentum, .. } = &mut optimizer {
+            *momentum = self.momentum;
+        }
         Settings {
             batch: self.batch,
             epochs: self.epochs,
             learning_rate: self.learning_rate,
             schedule,
-            momentum: self.momentum,
-            weight_decay: self.weight_decay,
+            warm_up: self.warm_up,
+            optimizer,
+            clip: self.clip_norm.map(Clip::Norm).or(self.clip_value.map(Clip::Value)),
+            initialization,
+            patience: self.patience,
             seed: self.seed,
         }
     }
@@ -146,9 +202,16 @@ fn progress_bar(images: usize) -> anyhow::Result<ProgressBar> {
 struct Show<'a> {
     output: &'a Output,
     bar: ProgressBar,
+    /// Of the last test.
+    confusion: Option<Confusion>,
 }
 
 impl Observer for Show<'_> {
+    fn start(&mut self, method: &str) {
+        self.output.say(format!("training {method}"));
+        self.output.say("epoch     loss  right %  test %  images/s   testing");
+    }
+
     fn batch(&mut self, epoch: usize, images: usize, loss: f64) {
         if self.bar.position() > images as u64 {
             self.bar.reset();
@@ -158,9 +221,9 @@ impl Observer for Show<'_> {
         self.bar.set_position(images as u64);
     }
 
-    fn epoch(&mut self, epoch: usize, report: &EpochReport) {
+    fn epoch(&mut self, epoch: usize, report: &EpochReport, test: &Confusion) {
         let line = format!(
-            "epoch {:>2}: loss {:.4}, {:.2} % right in training, {:.2} % in the test; {:.0} images/s, testing {:.0}",
+            "{:>5} {:>8.4} {:>8.2} {:>7.2} {:>9.0} {:>9.0}",
             epoch + 1,
             report.train_loss,
             100.0 * report.train_accuracy,
@@ -169,5 +232,18 @@ impl Observer for Show<'_> {
             report.test_images_per_s,
         );
         self.bar.suspend(|| self.output.say(line));
+        self.confusion = Some(test.clone());
     }
+}
+
+/// The course of a training: its loss, and the share of images that were wrong.
+fn draw(path: &Path, model: &str, epochs: &[EpochReport]) -> anyhow::Result<()> {
+    let places: Vec<String> = (1..=epochs.len()).map(|epoch| epoch.to_string()).collect();
+    let of = |value: fn(&EpochReport) -> f64| epochs.iter().map(value).collect();
+    let lines: [(&str, Vec<f64>); 3] = [
+        ("loss", of(|e| e.train_loss)),
+        ("wrong in training", of(|e| 1.0 - e.train_accuracy)),
+        ("wrong in the test", of(|e| 1.0 - e.test_accuracy)),
+    ];
+    chart(path, &format!("{model}: loss and errors by epoch"), &places, &lines)
 }

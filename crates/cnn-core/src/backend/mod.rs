@@ -56,6 +56,11 @@ pub trait Trainer: Send {
     /// over that softmax's input where it does.
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats>;
 
+    /// How it works on this network, in a few words for a reader.
+    fn method(&self) -> String {
+        "layer by layer".to_string()
+    }
+
     /// The optimiser's step, from the gradients of the last batch.
     fn update(&mut self, learning_rate: f32) -> Result<()>;
 

@@ -77,7 +77,7 @@ impl Operation for Conv2d {
     fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
         let weight = self.weight_shape(inputs[0][0]);
         let fan_in = weight[1..].iter().product();
-        let mut parameters = vec![Parameter::learned("weight", weight, Init::He { fan_in })];
+        let mut parameters = vec![Parameter::learned("weight", weight, Init::Spread { fan_in })];
         if self.bias {
             parameters.push(Parameter::learned("bias", [self.out_channels], Init::Constant(0.0)));
         }

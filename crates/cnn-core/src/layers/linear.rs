@@ -44,7 +44,7 @@ impl Operation for Linear {
 
     fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
         let fan_in = inputs[0][0];
-        let mut parameters = vec![Parameter::learned("weight", [self.out_features, fan_in], Init::He { fan_in })];
+        let mut parameters = vec![Parameter::learned("weight", [self.out_features, fan_in], Init::Spread { fan_in })];
         if self.bias {
             parameters.push(Parameter::learned("bias", [self.out_features], Init::Constant(0.0)));
         }

@@ -130,8 +130,8 @@ pub enum Role {
 /// A parameter's values before training.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
-    /// Normal with variance `2 / fan_in` (He et al. 2015, section 2.2).
-    He {
+    /// Normal around 0, spread as the [`Initialization`](crate::Initialization) has it.
+    Spread {
         /// Inputs that one output sums.
         fan_in: usize,
     },

@@ -184,7 +184,8 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
         let gradient = &mut self.gradients[logits.index()][..length];
         let stats = softmax_cross_entropy(&self.values[logits.index()][..length], labels, batch, gradient);
         if !stats.loss.is_finite() {
-            return Err(self.learner.diverged(stats.loss));
+            let is_finite = |value: ValueId| self.values[value.index()].iter().all(|v| v.is_finite());
+            return Err(self.learner.diverged(stats.loss, is_finite));
         }
         self.backward(batch, ready)?;
         Ok(stats)

@@ -109,9 +109,13 @@ impl Learner {
         Mode::Training { seed, first_sample }
     }
 
-    /// That the loss is no number.
-    pub fn diverged(&self, loss: f64) -> Error {
-        Error::Diverged { network: self.network.name().to_string(), loss }
+    /// That the loss is no number, where `is_finite` tells of each value.
+    pub fn diverged(&self, loss: f64, is_finite: impl Fn(ValueId) -> bool) -> Error {
+        let outputs = (0..self.depth).map(|node| self.network.output_of(node));
+        // Where all are finite, the loss alone is beyond numbers: it comes of the last.
+        let first = outputs.zip(0..).find(|&(value, _)| !is_finite(value)).map_or(self.depth - 1, |(_, node)| node);
+        let layer = self.network.nodes()[first].name.clone();
+        Error::Diverged { network: self.network.name().to_string(), loss, layer }
     }
 
     /// Begins the optimiser's step, which is to be made over every part: all learned parameters in pieces of at most `length`.

@@ -16,6 +16,8 @@ use crate::threads::{Crew, Workers, enter};
 pub(super) struct CpuTrainer {
     inner: GraphTrainer<CpuKernels>,
     pool: Arc<rayon::ThreadPool>,
+    /// Why.
+    reason: String,
 }
 
 impl CpuTrainer {
@@ -23,11 +25,12 @@ impl CpuTrainer {
         network: &Network,
         weights: &Weights,
         recipe: &Recipe,
+        reason: String,
         (pool, machine): (Arc<rayon::ThreadPool>, Machine),
     ) -> Result<Self> {
         let crew = Crew::new(pool.current_num_threads(), 0);
         let kernels = CpuKernels { pool: pool.clone(), machine, crew, packed: Vec::new(), partial: Vec::new() };
-        Ok(CpuTrainer { inner: GraphTrainer::new(network, weights, recipe, kernels)?, pool })
+        Ok(CpuTrainer { inner: GraphTrainer::new(network, weights, recipe, kernels)?, pool, reason })
     }
 }
 
@@ -35,6 +38,10 @@ impl Trainer for CpuTrainer {
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
         // One way into the pool for the whole step; each layer then finds itself on a thread of it.
         self.pool.install(|| self.inner.gradients(images, labels, ready))
+    }
+
+    fn method(&self) -> String {
+        format!("layer by layer: {}", self.reason)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -18,14 +18,8 @@ pub(crate) fn trainer(
     (pool, machine): (Arc<rayon::ThreadPool>, Machine),
 ) -> Result<Box<dyn Trainer>> {
     match lanes::refuse(network, &machine) {
-        None => {
-            tracing::info!("`{}` trains with a sample in each lane", network.name());
-            Ok(Box::new(lanes::LaneTrainer::new(network, weights, recipe, (pool, machine))?))
-        }
-        Some(reason) => {
-            tracing::info!("`{}` trains layer by layer: {reason}", network.name());
-            Ok(Box::new(layers::CpuTrainer::new(network, weights, recipe, (pool, machine))?))
-        }
+        None => Ok(Box::new(lanes::LaneTrainer::new(network, weights, recipe, (pool, machine))?)),
+        Some(reason) => Ok(Box::new(layers::CpuTrainer::new(network, weights, recipe, reason, (pool, machine))?)),
     }
 }
 
@@ -58,7 +52,7 @@ mod tests {
         }
 
         fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-            Ok(Box::new(CpuTrainer::new(network, weights, recipe, self.0.threads_and_machine())?))
+            Ok(Box::new(CpuTrainer::new(network, weights, recipe, "tried".to_string(), self.0.threads_and_machine())?))
         }
     }
 

@@ -17,7 +17,7 @@ use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Mode};
 use cnn_core::training::{Learner, Part, Rule, softmax_cross_entropy};
-use cnn_core::{Layer, Misfit, Network, Result, Tensor, Weights};
+use cnn_core::{Layer, Misfit, Network, Result, Tensor, ValueId, Weights};
 use smallvec::SmallVec;
 
 use crate::machine::Machine;
@@ -170,7 +170,12 @@ impl LaneTrainer {
     }
 
     /// Gradients of some of the samples, written to a group's.
-    fn group(&self, (images, labels, batch): (&[f32], &[u32], usize), first: usize, sums: &mut [f32]) -> StepStats {
+    fn group(
+        &self,
+        (images, labels, batch): (&[f32], &[u32], usize),
+        first: usize,
+        sums: &mut [f32],
+    ) -> Result<StepStats> {
         let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len();
         let mut workspace = self.workspaces[thread].lock().unwrap_or_else(PoisonError::into_inner);
         workspace.prepare(&self.learner, self.lanes, &self.steps);
@@ -182,9 +187,13 @@ impl LaneTrainer {
             let first_sample = first + block * self.lanes;
             self.forward(&mut workspace, labels.len(), first_sample);
             stats = add(stats, self.loss(&mut workspace, labels, batch));
+            if !stats.loss.is_finite() {
+                let is_finite = |value: ValueId| workspace.values[value.index()].iter().all(|v| v.is_finite());
+                return Err(self.learner.diverged(stats.loss, is_finite));
+            }
             self.backward(&mut workspace, (labels.len(), first_sample), sums, block == 0);
         }
-        stats
+        Ok(stats)
     }
 
     fn forward(&self, workspace: &mut Workspace, samples: usize, first_sample: usize) {
@@ -345,7 +354,7 @@ impl Trainer for LaneTrainer {
             sums = Buffer::zeroed(groups * self.parameters);
         }
         let all = &mut sums[..groups * self.parameters];
-        let stats: Vec<Mutex<StepStats>> = (0..groups).map(|_| Mutex::default()).collect();
+        let stats: Vec<Mutex<Result<StepStats>>> = (0..groups).map(|_| Mutex::new(Ok(StepStats::default()))).collect();
         let sample = data.len() / batch;
         let begin = |group: usize| (group * blocks / groups * self.lanes).min(batch);
         let this = &*self;
@@ -360,16 +369,17 @@ impl Trainer for LaneTrainer {
         });
         self.groups = sums;
         let stats = stats.into_iter().map(|stats| stats.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let stats = stats.fold(StepStats::default(), add);
-        if !stats.loss.is_finite() {
-            return Err(self.learner.diverged(stats.loss));
-        }
+        let stats = stats.collect::<Result<Vec<_>>>()?.into_iter().fold(StepStats::default(), add);
         for (step, learned) in self.steps.iter().zip(&self.learner.learned).rev() {
             for (&(start, length), l) in step.parameters.iter().zip(learned).filter(|(_, l)| l.is_learned()) {
                 ready.ready(&l.parameter.name, &mut self.groups[start..start + length])?;
             }
         }
         Ok(stats)
+    }
+
+    fn method(&self) -> String {
+        format!("a sample in each of {} lanes", self.lanes)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -1,0 +1,50 @@
+//! Figures.
+
+use std::path::Path;
+
+use plotters::prelude::*;
+
+/// Lines over named places, on a logarithmic scale, as an SVG.
+pub(crate) fn chart(path: &Path, title: &str, places: &[String], lines: &[(&str, Vec<f64>)]) -> anyhow::Result<()> {
+    const COLOURS: [RGBColor; 7] = [
+        RGBColor(0, 114, 178),
+        RGBColor(230, 159, 0),
+        RGBColor(0, 158, 115),
+        RGBColor(213, 94, 0),
+        RGBColor(204, 121, 167),
+        RGBColor(86, 180, 233),
+        RGBColor(90, 90, 90),
+    ];
+    let all = || lines.iter().flat_map(|(_, values)| values.iter().copied());
+    let low = all().fold(f64::INFINITY, f64::min).max(1e-3) / 1.5;
+    let high = all().fold(low, f64::max) * 1.5;
+    let area = SVGBackend::new(path, (1000, 560)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let last = places.len() as f64 - 1.0;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20))
+        .margin(15)
+        .margin_right(45)
+        .x_label_area_size(50)
+        .y_label_area_size(60)
+        .build_cartesian_2d(0.0..last.max(1.0), (low..high).log_scale())?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .x_labels(places.len())
+        .x_label_formatter(&|x| places.get(x.round() as usize).cloned().unwrap_or_default())
+        .x_label_style(("sans-serif", 11))
+        .draw()?;
+    for ((name, values), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
+        let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, &v)| (i as f64, v.max(low))).collect();
+        let style = colour.stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.clone(), style))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    area.present()?;
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! `cnn bench MODEL --training`: how long a training epoch and a test take, by the plain loops, by `cpu` with one thread and more, and by
+//! `ocl`, as the tables of a paper on LeNet-5 with OpenMP and CUDA have it.
+
+use std::path::Path;
+use std::time::Instant;
+
+use cnn::interface::{KeepGradients, Recipe};
+use cnn::models::Preprocess;
+use cnn::train::data::{Batches, Dataset, Order, Split, beside};
+use cnn::train::metrics::evaluate;
+use cnn::{Backend, Network, Weights};
+use serde::Serialize;
+
+use crate::load;
+use crate::output::{Output, table};
+
+/// What times are told for: the size of MNIST.
+const TRAIN: f64 = 60_000.0;
+const TEST: f64 = 10_000.0;
+
+/// Images that the plain loops are timed on, and all others.
+const FEW: usize = 640;
+const MANY: usize = 38_400;
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    method: String,
+    train_images_per_s: f64,
+    test_images_per_s: f64,
+}
+
+/// Digits where there are some, else noise of their size.
+fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize) -> anyhow::Result<Dataset> {
+    if let Some(folder) = data {
+        return Ok(Dataset::from_idx(folder, Split::Train)?);
+    }
+    let side = if preprocess.output_shape()[1] == 32 { 28 } else { preprocess.output_shape()[1] };
+    let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8;
+    let labels = (0..MANY).map(|i| (i % classes) as u32).collect();
+    Ok(Dataset::new([side; 2], (0..MANY * side * side).map(noise).collect(), labels)?)
+}
+
+pub(super) fn run(
+    output: &Output,
+    (network, preprocess): (&Network, &Preprocess),
+    data: Option<&Path>,
+    (batch, threads): (usize, Option<usize>),
+) -> anyhow::Result<()> {
+    let all = images(data, preprocess, network.output_shape().elements())?;
+    let part = |count: usize| {
+        let mut part = all.clone();
+        part.truncate(count);
+        part
+    };
+    let most = load::backend("cpu", threads)?.device().threads;
+    let mut rows = Vec::new();
+    let mut add = |name: String, backend: &dyn Backend, images: usize| -> anyhow::Result<()> {
+        let row = time(name, backend, (network, preprocess), &part(images), batch)?;
+        let seconds = TRAIN / row.train_images_per_s;
+        output.say(format!("{}: {}, {seconds:.2} s for {TRAIN:.0} images", row.name, row.method));
+        rows.push(row);
+        Ok(())
+    };
+    add("reference".to_string(), load::backend("reference", None)?.as_ref(), FEW)?;
+    for threads in 1..=most {
+        add(format!("cpu, {threads} threads"), load::backend("cpu", Some(threads))?.as_ref(), MANY)?;
+    }
+    match load::backend("ocl", None) {
+        Ok(ocl) => {
+            add("ocl".to_string(), ocl.as_ref(), MANY).unwrap_or_else(|error| output.say(format!("ocl: {error}")))
+        }
+        Err(error) => output.say(format!("ocl: {error}")),
+    }
+    let header = ["", "training, s", "speed-up", "images/s", "testing, s", "speed-up", "images/s"];
+    let mut shown = table(&header, 1..header.len());
+    let base = (rows[0].train_images_per_s, rows[0].test_images_per_s);
+    for row in &rows {
+        let figures = |rate: f64, base: f64, count: f64| {
+            [format!("{:.3}", count / rate), format!("{:.1}", rate / base), format!("{rate:.0}")]
+        };
+        let [train, test] =
+            [figures(row.train_images_per_s, base.0, TRAIN), figures(row.test_images_per_s, base.1, TEST)];
+        shown.add_row([row.name.clone()].into_iter().chain(train).chain(test));
+    }
+    output.say(shown.trim_fmt());
+    output.finish(&serde_json::json!({ "model": network.name(), "batch": batch, "rows": rows }))
+}
+
+fn time(
+    name: String,
+    backend: &dyn Backend,
+    (network, preprocess): (&Network, &Preprocess),
+    data: &Dataset,
+    batch: usize,
+) -> anyhow::Result<Row> {
+    let weights = Weights::random(network, 1)?;
+    let mut trainer = backend.compile_training(network, &weights, &Recipe::default())?;
+    let mut fastest = f64::INFINITY;
+    for pass in 0..2 {
+        let start = Instant::now();
+        let order = Order::Shuffled { seed: 1, epoch: pass };
+        beside(Batches::new(data, preprocess, batch, order), |batches| -> anyhow::Result<()> {
+            while let Some((images, labels)) = batches.next_batch()? {
+                trainer.gradients(&images, &labels, &mut KeepGradients)?;
+                // Small enough to stay finite on noise too.
+                trainer.update(1e-3)?;
+            }
+            Ok(())
+        })?;
+        fastest = fastest.min(start.elapsed().as_secs_f64());
+    }
+    let mut test = data.clone();
+    test.truncate(TEST as usize);
+    let weights = trainer.weights()?;
+    let mut tested = f64::INFINITY;
+    for _ in 0..2 {
+        let start = Instant::now();
+        evaluate(backend, (network, &weights), preprocess, &test, 250, |_| {})?;
+        tested = tested.min(start.elapsed().as_secs_f64());
+    }
+    Ok(Row {
+        name,
+        method: trainer.method(),
+        train_images_per_s: data.len() as f64 / fastest,
+        test_images_per_s: test.len() as f64 / tested,
+    })
+}
