@@ -72,7 +72,6 @@ struct Step {
 }
 
 /// What one thread works in: a vector of samples of every value and its gradient.
-#[derive(Default)]
 struct Workspace {
     values: Vec<Buffer>,
     gradients: Vec<Buffer>,
@@ -153,15 +152,16 @@ impl LaneTrainer {
         }
         let shapes = network.nodes()[..learner.depth].iter().enumerate();
         let flops = shapes.map(|(node, _)| network.flops_of(node)).fold(0, u64::saturating_add);
-        let threads = pool.current_num_threads();
+        let (threads, lanes) = (pool.current_num_threads(), machine.instructions().lanes());
+        let workspaces = (0..threads).map(|_| Mutex::new(Workspace::new(network, lanes, &steps))).collect();
         Ok(LaneTrainer {
             learner,
             instructions: machine.instructions(),
-            lanes: machine.instructions().lanes(),
+            lanes,
             steps,
             // Forward once, backward twice.
             flops: flops.saturating_mul(3),
-            workspaces: (0..threads).map(|_| Mutex::default()).collect(),
+            workspaces,
             groups: Buffer::zeroed(0),
             parameters,
             crew: Crew::new(threads, 0),
@@ -178,7 +178,6 @@ impl LaneTrainer {
     ) -> Result<StepStats> {
         let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len();
         let mut workspace = self.workspaces[thread].lock().unwrap_or_else(PoisonError::into_inner);
-        workspace.prepare(&self.learner, self.lanes, &self.steps);
         let sample = images.len() / labels.len();
         let blocks = images.chunks(self.lanes * sample).zip(labels.chunks(self.lanes));
         let mut stats = StepStats::default();
@@ -302,14 +301,10 @@ fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width: usize) {
 }
 
 impl Workspace {
-    fn prepare(&mut self, learner: &Learner, lanes: usize, steps: &[Step]) {
-        if !self.values.is_empty() {
-            return;
-        }
-        let network = &learner.network;
+    fn new(network: &Network, lanes: usize, steps: &[Step]) -> Self {
         let buffers = || network.values().map(|value| Buffer::zeroed(network.shape(value).elements() * lanes));
-        (self.values, self.gradients) = (buffers().collect(), buffers().collect());
-        self.scratch = Buffer::zeroed(steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0));
+        let scratch = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
+        Workspace { values: buffers().collect(), gradients: buffers().collect(), scratch: Buffer::zeroed(scratch) }
     }
 }
 
