@@ -26,9 +26,11 @@ impl Digit {
 
     /// Appends `side` x `side` pixels with their border.
     pub(super) fn append(&self, pixels: &[u8], values: &mut Vec<f32>) {
-        // There are fewer levels than pixels to divide.
-        let levels: [f32; 256] =
-            std::array::from_fn(|byte| (f32::from(byte as u8) / 255.0 - self.mean) / self.deviation);
+        // There are fewer levels than pixels.
+        let mut levels = [0.0; 256];
+        for (level, byte) in levels.iter_mut().zip(0i32..) {
+            *level = (byte as f32 / 255.0 - self.mean) / self.deviation;
+        }
         let (padded, start) = (self.padded(), values.len());
         values.resize(start + padded * padded, levels[0]);
         let rows = values[start + self.border * padded..].chunks_mut(padded);
