@@ -1,4 +1,5 @@
-//! Losses and gradients of whole networks against PyTorch: `scripts/golden-training` made the files, from a formula that `common` repeats.
+//! Losses and gradients of whole networks against PyTorch: `scripts/golden-training` made the files, from a formula that
+//! `common` repeats.
 
 mod common;
 

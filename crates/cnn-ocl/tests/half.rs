@@ -64,6 +64,8 @@ fn the_parameters_of_unknown_devices_work_with_values_in_half_precision() {
 fn every_row_works_with_values_in_half_precision() {
     for (options, tolerance) in options() {
         for row in TABLE {
+            // The geometry of all cases is checked in single precision.
+            const ENOUGH: usize = 5;
             let mut accepted = 0;
             for case in cases().into_iter().filter(|case| matches!(case.layer, Layer::Conv2d(_))) {
                 let network = case.network().unwrap();
@@ -76,6 +78,9 @@ fn every_row_works_with_values_in_half_precision() {
                 println!("{} by {}: {apart:e}", case.name, row.name());
                 assert!(apart <= tolerance, "{} by {}: {apart:e}", case.name, row.name());
                 accepted += 1;
+                if accepted == ENOUGH {
+                    break;
+                }
             }
             assert!(accepted >= 2 || row.name() == "clblast", "{} takes only {accepted} cases", row.name());
         }

@@ -1,5 +1,5 @@
-//! `cnn bench MODEL --training`: how long a training epoch and a test take, by the plain loops, by `cpu` with one thread and more, and by
-//! `ocl`, as the tables of a paper on LeNet-5 with OpenMP and CUDA have it.
+//! `cnn bench MODEL --training`: how long a training epoch and a test take, by the plain loops, by `cpu` with one thread
+//! and more, and by `ocl`, as the tables of a paper on LeNet-5 with OpenMP and CUDA have it.
 
 use std::path::Path;
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! How gradients change weights.
 
-/// How gradients change weights: `w` a weight, `g` its gradient, `r` the learning rate. The loops here define each; a backend may run its own.
+/// How gradients change weights: `w` a weight, `g` its gradient, `r` the learning rate. The loops here define each; a
+/// backend may run its own.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 #[serde(tag = "name", rename_all = "lowercase")]

@@ -17,9 +17,39 @@ pub(crate) fn trainer(
     recipe: &Recipe,
     (pool, machine): (Arc<rayon::ThreadPool>, Machine),
 ) -> Result<Box<dyn Trainer>> {
-    match lanes::refuse(network, &machine) {
+    match refuse_lanes(network, &machine) {
         None => Ok(Box::new(lanes::LaneTrainer::new(network, weights, recipe, (pool, machine))?)),
         Some(reason) => Ok(Box::new(layers::CpuTrainer::new(network, weights, recipe, reason, (pool, machine))?)),
+    }
+}
+
+/// Why a network trains better layer by layer than with samples in lanes.
+fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
+    /// Second caches that a thread's values may fill.
+    const CACHES: usize = 4;
+    let coupled = network.nodes().iter().find(|node| node.layer.operation().couples_samples());
+    if let Some(node) = coupled {
+        return Some(format!("layer `{}` couples the samples of a batch", node.name));
+    }
+    let reads_twice = |inputs: &[_]| (1..inputs.len()).any(|i| inputs[..i].contains(&inputs[i]));
+    if let Some(node) = network.nodes().iter().find(|node| reads_twice(&node.inputs)) {
+        return Some(format!("layer `{}` reads a value twice", node.name));
+    }
+    let lanes = machine.instructions().lanes();
+    let values = network.values().map(|value| network.shape(value).elements()).fold(0, usize::saturating_add);
+    let learned = network.parameters().map(|p| p.shape.elements()).fold(0, usize::saturating_add);
+    let limit = CACHES * machine.caches.l2;
+    let bytes = |floats: usize| floats.saturating_mul(size_of::<f32>());
+    let (values, weights) = (bytes(values.saturating_mul(2 * lanes)), bytes(learned));
+    let kib = |bytes: usize| bytes >> 10;
+    match values.max(weights) > limit {
+        true => Some(format!(
+            "{} KiB of values for {lanes} samples and {} of weights are over {} KiB",
+            kib(values),
+            kib(weights),
+            kib(limit)
+        )),
+        false => None,
     }
 }
 

@@ -4,9 +4,9 @@ use cnn_core::layers::Conv2d;
 use cnn_core::window::{Axis, Plane};
 
 use super::correlation::{Correlation, Row, sum_channels};
+use super::kernels::{Block, LaneKernel, Slopes};
 use super::outer::Outer;
 use super::sums::{Start, Sums, Tap};
-use super::{Block, LaneKernel, Slopes};
 use crate::simd::Instructions;
 
 /// Any convolution.
@@ -98,8 +98,8 @@ impl Convolution {
         padded
     }
 
-    /// The gradients of a group's output, each line with zeros around and between so that every input pixel meets mirrored windows of
-    /// stride 1.
+    /// The gradients of a group's output, each line with zeros around and between so that every input pixel meets mirrored
+    /// windows of stride 1.
     fn spread<'a>(&self, gradients: &[f32], scratch: &'a mut [f32]) -> &'a [f32] {
         let ([channels, _], columns, lanes) = (self.outputs, &self.plane.columns, self.lanes);
         let width = spread(columns);

@@ -1,5 +1,5 @@
-//! The gradient of a convolution's weights: the correlation of the input with the output's gradient, summed over pixels in registers, a
-//! sample a lane; lanes are added last.
+//! The gradient of a convolution's weights: the correlation of the input with the output's gradient, summed over pixels
+//! in registers, a sample a lane; lanes are added last.
 
 // Indices into arrays of vectors: iterators' closures would not be inlined into the code for the instruction set.
 #![allow(clippy::needless_range_loop, unsafe_code)]

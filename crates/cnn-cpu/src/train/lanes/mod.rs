@@ -1,10 +1,11 @@
-//! Training with a sample in each lane: a vector of samples goes forward and backward through the whole network on one thread, whose
-//! caches hold its values, with gradients of its own; then the gradients are added in a fixed order. One phase of work a step instead of several a
-//! layer, and no lane idle whatever the number of channels. For small networks: where values or weights leave the caches, layers
-//! spread over the threads do better.
+//! Training with a sample in each lane: a vector of samples goes forward and backward through the whole network on one
+//! thread, whose caches hold its values, with gradients of its own; then the gradients are added in a fixed order. One
+//! phase of work a step instead of several a layer, and no lane idle whatever the number of channels. For small networks:
+//! where values or weights leave the caches, layers spread over the threads do better.
 
 mod convolution;
 mod correlation;
+mod kernels;
 mod outer;
 mod plain;
 mod pool;
@@ -14,53 +15,20 @@ mod sums;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
-use cnn_core::choose::Row;
-use cnn_core::layers::{Activation, Mode};
 use cnn_core::training::{Learner, Part, Rule, softmax_cross_entropy};
-use cnn_core::{Layer, Misfit, Network, Result, Tensor, ValueId, Weights};
+use cnn_core::{Network, Result, Tensor, ValueId, Weights};
 use smallvec::SmallVec;
+
+use kernels::{Block, LaneKernel, Slopes, kernel};
 
 use crate::machine::Machine;
 use crate::memory::Buffer;
-use crate::ops::conv2d;
 use crate::simd::{Instructions, Simd, Task, with_simd};
 use crate::threads::{Crew, Workers, enter};
 
-/// Groups of vectors of samples, whose gradients are added in order: results do not depend on the number of threads, of which no more than
-/// this have work.
+/// Groups of vectors of samples, whose gradients are added in order: results do not depend on the number of threads, of
+/// which no more than this have work.
 const GROUPS: usize = 16;
-
-/// How a layer works on a vector of samples. A value is `[elements, lanes]`.
-trait LaneKernel: Send + Sync {
-    /// Writes every element of the output.
-    fn forward(&self, block: &Block<'_>, output: &mut [f32], scratch: &mut [f32]);
-
-    /// The gradients of inputs and parameters, from the output and its gradient.
-    fn backward(&self, block: &Block<'_>, output: (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]);
-
-    /// Floats of scratch that both need.
-    fn scratch_length(&self) -> usize {
-        0
-    }
-}
-
-/// What a layer works on.
-struct Block<'a> {
-    inputs: SmallVec<[&'a [f32]; 4]>,
-    parameters: &'a [Vec<f32>],
-    /// Lanes that hold a sample; the others hold zeros, or what became of them.
-    samples: usize,
-    mode: Mode,
-}
-
-/// Where the gradients of a layer go.
-struct Slopes<'a, 'b> {
-    /// One an input; nothing where none is wanted. Written where it is the first to reach the value (`true`), else added.
-    inputs: &'a mut [Option<(&'b mut [f32], bool)>],
-    parameters: &'a mut [&'b mut [f32]],
-    /// Whether the parameters' are written, else added.
-    fresh: bool,
-}
 
 /// A node with its kernel.
 struct Step {
@@ -91,36 +59,6 @@ pub(super) struct LaneTrainer {
     parameters: usize,
     pool: Arc<rayon::ThreadPool>,
     crew: Crew,
-}
-
-/// Why a network trains better layer by layer.
-pub(super) fn refuse(network: &Network, machine: &Machine) -> Option<String> {
-    /// Second caches that a thread's values may fill.
-    const CACHES: usize = 4;
-    let coupled = network.nodes().iter().find(|node| node.layer.operation().couples_samples());
-    if let Some(node) = coupled {
-        return Some(format!("layer `{}` couples the samples of a batch", node.name));
-    }
-    let reads_twice = |inputs: &[_]| (1..inputs.len()).any(|i| inputs[..i].contains(&inputs[i]));
-    if let Some(node) = network.nodes().iter().find(|node| reads_twice(&node.inputs)) {
-        return Some(format!("layer `{}` reads a value twice", node.name));
-    }
-    let lanes = machine.instructions().lanes();
-    let values = network.values().map(|value| network.shape(value).elements()).fold(0, usize::saturating_add);
-    let learned = network.parameters().map(|p| p.shape.elements()).fold(0, usize::saturating_add);
-    let limit = CACHES * machine.caches.l2;
-    let bytes = |floats: usize| floats.saturating_mul(size_of::<f32>());
-    let (values, weights) = (bytes(values.saturating_mul(2 * lanes)), bytes(learned));
-    let kib = |bytes: usize| bytes >> 10;
-    match values.max(weights) > limit {
-        true => Some(format!(
-            "{} KiB of values for {lanes} samples and {} of weights are over {} KiB",
-            kib(values),
-            kib(weights),
-            kib(limit)
-        )),
-        false => None,
-    }
 }
 
 impl LaneTrainer {
@@ -306,36 +244,6 @@ impl Workspace {
         let scratch = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
         Workspace { values: buffers().collect(), gradients: buffers().collect(), scratch: Buffer::zeroed(scratch) }
     }
-}
-
-fn kernel(network: &Network, node: usize, machine: &Machine) -> Result<Box<dyn LaneKernel>, Misfit> {
-    let instructions = machine.instructions();
-    let (layer, inputs) = (&network.nodes()[node].layer, network.input_shapes(node));
-    let output = network.shape(network.output_of(node));
-    let fully_connected =
-        || Box::new(convolution::FullyConnected::new(instructions, [inputs[0].elements(), output.elements()]));
-    Ok(match layer {
-        Layer::Linear(_) => fully_connected(),
-        Layer::Conv2d(conv) => {
-            let problem = conv2d::Problem::new(conv, inputs[0], machine)?;
-            match conv2d::Linear.accepts(&problem) {
-                Ok(()) => fully_connected(),
-                Err(_) => {
-                    Box::new(convolution::Convolution::new(instructions, conv, inputs[0][0], conv.plane(inputs[0])?))
-                }
-            }
-        }
-        Layer::MaxPool2d(pool) => Box::new(pool::MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
-        Layer::Activation(Activation::Relu) => Box::new(relu::Relu(instructions)),
-        Layer::Flatten(_) => Box::new(plain::Copy),
-        layer => Box::new(plain::Plain {
-            layer: layer.clone(),
-            inputs: inputs.into_iter().cloned().collect(),
-            output: output.clone(),
-            lanes: instructions.lanes(),
-            elementwise: matches!(layer, Layer::Activation(_) | Layer::Add(_)),
-        }),
-    })
 }
 
 impl Trainer for LaneTrainer {

@@ -1,5 +1,5 @@
-//! The gradient of a fully connected layer's weights: the product of the output's gradient and the input, summed over samples. The input is
-//! turned over first, so that vectors hold neighbouring inputs of one sample.
+//! The gradient of a fully connected layer's weights: the product of the output's gradient and the input, summed over
+//! samples. The input is turned over first, so that vectors hold neighbouring inputs of one sample.
 
 // Indices into arrays of vectors: iterators' closures would not be inlined into the code for the instruction set.
 #![allow(clippy::needless_range_loop, unsafe_code)]
@@ -75,7 +75,8 @@ impl<S: Simd> Task<S> for All<'_> {
 
 impl All<'_> {
     /// # Safety
-    /// The tile's outputs and first input must be the product's, its vectors inside the turned rows, and two or more inside the inputs.
+    /// The tile's outputs and first input must be the product's, its vectors inside the turned rows, and two or more inside
+    /// the inputs.
     #[inline(always)]
     unsafe fn tile<S: Simd, const V: usize>(&mut self, s: S, input: usize, output: usize, rows: usize) {
         macro_rules! rows {

@@ -1,11 +1,11 @@
-//! Layers by their plain loops: as they are where each element is worked on by itself, whatever its place; turned over sample by sample where
-//! a layer asks for more.
+//! Layers by their plain loops: as they are where each element is worked on by itself, whatever its place; turned over
+//! sample by sample where a layer asks for more.
 
 use cnn_core::layers::{Call, Gradients, View};
 use cnn_core::{Layer, Shape};
 use smallvec::SmallVec;
 
-use super::{Block, LaneKernel, Slopes};
+use super::kernels::{Block, LaneKernel, Slopes};
 
 /// The same values in another shape.
 pub(super) struct Copy;

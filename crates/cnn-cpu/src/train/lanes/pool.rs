@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use cnn_core::window::{Axis, Plane};
 
-use super::{Block, LaneKernel, Slopes};
+use super::kernels::{Block, LaneKernel, Slopes};
 use crate::simd::{Instructions, Simd, Task, with_simd};
 
 pub(super) struct MaxPool {

@@ -1,6 +1,6 @@
 //! ReLU, both ways.
 
-use super::{Block, LaneKernel, Slopes};
+use super::kernels::{Block, LaneKernel, Slopes};
 use crate::simd::{Instructions, Simd, Task, with_simd};
 
 pub(super) struct Relu(pub(super) Instructions);

@@ -1,5 +1,5 @@
-//! The loop under forward passes and gradients of inputs: each output is a sum over runs of taps of a broadcast weight times a vector, one
-//! sample a lane. A tile of channels and neighbouring pixels stays in registers over the whole sum.
+//! The loop under forward passes and gradients of inputs: each output is a sum over runs of taps of a broadcast weight
+//! times a vector, one sample a lane. A tile of channels and neighbouring pixels stays in registers over the whole sum.
 
 // Indices into arrays of vectors: iterators' closures would not be inlined into the code for the instruction set.
 #![allow(clippy::needless_range_loop, unsafe_code)]
