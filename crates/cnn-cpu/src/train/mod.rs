@@ -6,9 +6,10 @@ mod layers;
 use std::sync::Arc;
 
 use cnn_core::backend::{Recipe, Trainer};
-use cnn_core::{Network, Result, Weights};
+use cnn_core::{Layer, Network, Result, Weights};
 
 use crate::machine::Machine;
+use lanes::convolution::lines_length;
 
 /// The trainer that suits the network.
 pub(crate) fn trainer(
@@ -37,6 +38,14 @@ fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
     }
     let lanes = machine.instructions().lanes();
     let values = network.values().map(|value| network.shape(value).elements()).fold(0, usize::saturating_add);
+    // Padding and dilation can make lines far longer than the values are.
+    let lines = network.nodes().iter().enumerate().map(|(node, n)| match &n.layer {
+        Layer::Conv2d(conv) => conv
+            .plane(network.input_shapes(node)[0])
+            .map_or(usize::MAX, |plane| lines_length(&plane, [network.input_shapes(node)[0][0], conv.out_channels])),
+        _ => 0,
+    });
+    let values = lines.fold(values, usize::max);
     let learned = network.parameters().map(|p| p.shape.elements()).fold(0, usize::saturating_add);
     let limit = CACHES * machine.caches.l2;
     let bytes = |floats: usize| floats.saturating_mul(size_of::<f32>());
@@ -58,6 +67,7 @@ mod tests {
     use std::sync::Arc;
 
     use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, Trainer};
+    use cnn_core::layers::{Conv2d, Flatten, GlobalAvgPool};
     use cnn_core::{Network, Result, Weights};
     use cnn_testkit::conformance;
 
@@ -84,6 +94,20 @@ mod tests {
         fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
             Ok(Box::new(CpuTrainer::new(network, weights, recipe, "tried".to_string(), self.0.threads_and_machine())?))
         }
+    }
+
+    #[test]
+    fn lines_that_padding_makes_long_are_no_work_for_lanes() {
+        let machine = Cpu::with_threads(1).unwrap().threads_and_machine().1;
+        let network = |padding: usize| {
+            let mut net = Network::builder("padded", [1, 20, 20]);
+            net.push("conv", Conv2d::new(4, 3).stride(padding.max(1)).padding(padding)).unwrap();
+            net.push("mean", GlobalAvgPool).unwrap();
+            net.push("flatten", Flatten).unwrap();
+            net.finish().unwrap()
+        };
+        assert_eq!(super::refuse_lanes(&network(1), &machine), None);
+        assert!(super::refuse_lanes(&network(60_000), &machine).unwrap().contains("of values"));
     }
 
     #[test]

@@ -118,6 +118,13 @@ impl Convolution {
     }
 }
 
+/// Vectors that a convolution's padded input and spread gradients take at most, of one group or all.
+pub(in crate::train) fn lines_length(plane: &Plane, [inputs, outputs]: [usize; 2]) -> usize {
+    let Plane { rows, columns } = plane;
+    let lines = |channels: usize, rows: usize, width: usize| channels.saturating_mul(rows).saturating_mul(width);
+    lines(inputs, rows.input, padded(columns)).max(lines(outputs, rows.output, spread(columns)))
+}
+
 /// Pixels of a padded line.
 fn padded(columns: &Axis) -> usize {
     columns.before + columns.input + columns.after
@@ -125,7 +132,7 @@ fn padded(columns: &Axis) -> usize {
 
 /// Pixels of a line of spread gradients.
 fn spread(columns: &Axis) -> usize {
-    columns.input + (columns.kernel - 1) * columns.dilation
+    columns.input.saturating_add((columns.kernel - 1).saturating_mul(columns.dilation))
 }
 
 /// The output that sees `input` with its tap `tap`.
@@ -165,9 +172,7 @@ impl LaneKernel for Convolution {
     }
 
     fn scratch_length(&self) -> usize {
-        let Plane { rows, columns } = &self.plane;
-        let padded = self.inputs[0] * rows.input * padded(columns);
-        padded.max(self.outputs[0] * rows.output * spread(columns)) * self.lanes
+        lines_length(&self.plane, [self.inputs[0], self.outputs[0]]) * self.lanes
     }
 }
 

@@ -3,7 +3,7 @@
 //! phase of work a step instead of several a layer, and no lane idle whatever the number of channels. For small networks:
 //! where values or weights leave the caches, layers spread over the threads do better.
 
-mod convolution;
+pub(super) mod convolution;
 mod correlation;
 mod kernels;
 mod outer;
