@@ -79,8 +79,8 @@ pub(crate) enum Argument {
     Output,
     /// One of the step's workspaces.
     Workspace(usize),
-    /// Memory of the plan.
-    Weights(Arc<Buffer>),
+    /// Memory of the plan, such as its weights.
+    Memory(Arc<Buffer>),
     /// A number.
     Int(i32),
     /// A number.

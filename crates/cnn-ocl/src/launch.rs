@@ -43,7 +43,7 @@ impl<'a> Buffers<'a> {
             Argument::Input(input) => Some(self.inputs[*input]),
             Argument::Output => Some(self.output),
             Argument::Workspace(workspace) => Some(&self.workspaces[*workspace]),
-            Argument::Weights(weights) => Some(weights),
+            Argument::Memory(weights) => Some(weights),
             Argument::Int(_) | Argument::Float(_) => None,
         }
     }

@@ -10,7 +10,7 @@ use cnn_core::{Result, Shape};
 use super::{activation_code, lanes_of};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Input, Int, Output, Weights};
+use crate::kernel::Argument::{Float, Input, Int, Memory, Output};
 use crate::kernel::{Kernel, Launch};
 use crate::program::{Program, Source};
 
@@ -124,7 +124,7 @@ impl Kernel for Scale {
     fn launches(&self, driver: &Driver, batch: usize) -> Result<Vec<Launch>> {
         let (program, parameter) = self.extents.program(driver, self.activation)?;
         let launch = self.extents.by_plane(driver, &program, "scale", batch);
-        let weights = [Weights(self.factors.clone()), Weights(self.offsets.clone())];
+        let weights = [Memory(self.factors.clone()), Memory(self.offsets.clone())];
         let numbers = [Int(self.extents.plane as i32), Float(parameter)];
         Ok(vec![launch.with([Input(0), Output]).with(weights).with(numbers)])
     }
@@ -153,7 +153,7 @@ impl Kernel for Prelu {
     fn launches(&self, driver: &Driver, batch: usize) -> Result<Vec<Launch>> {
         let (program, _) = self.extents.program(driver, None)?;
         let launch = self.extents.by_plane(driver, &program, "prelu", batch);
-        Ok(vec![launch.with([Input(0), Output, Weights(self.slopes.clone())]).ints([self.extents.plane])])
+        Ok(vec![launch.with([Input(0), Output, Memory(self.slopes.clone())]).ints([self.extents.plane])])
     }
 
     fn weight_bytes(&self) -> usize {

@@ -105,9 +105,9 @@ fn fill<T: Send>(
     });
 }
 
-/// How rows of a matrix are spread over tiles of nearly the same height.
-pub(crate) fn even_rows(rows: usize, highest: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(highest))
+/// Length of the parts, nearly alike, that an extent is cut into when none may be longer than `most`.
+pub(crate) fn even(extent: usize, most: usize) -> usize {
+    extent.div_ceil(extent.div_ceil(most))
 }
 
 /// A product: rows of x, at a distance of the panels' depth unless it says otherwise, by panels.
@@ -136,7 +136,7 @@ impl Product<'_> {
     pub(crate) fn launch(self, driver: &Driver) -> Result<Launch> {
         let panels = self.panels;
         let [count, x_matrix, y_matrix] = self.matrices;
-        let rows = even_rows(self.rows, driver.tuning.rows);
+        let rows = even(self.rows, driver.tuning.rows);
         let (code, parameter) = activation_code(self.activation);
         let x_row = if self.rows > 1 { panels.depth } else { 0 };
         let program =
@@ -148,7 +148,7 @@ impl Product<'_> {
         let w_matrix = if self.shared_weights { 0 } else { panels.count() * panel };
         let [y_row, y_block] = self.y_strides;
         Ok(launch
-            .with([self.x, Argument::Weights(panels.buffer.clone()), Argument::Weights(panels.bias.clone()), self.y])
+            .with([self.x, Argument::Memory(panels.buffer.clone()), Argument::Memory(panels.bias.clone()), self.y])
             .ints([self.rows, panels.depth, x_matrix, panel, w_matrix])
             .ints([y_row, y_block, y_matrix, self.columns])
             .with([Float(parameter)]))
@@ -171,7 +171,7 @@ pub(crate) fn product_in_parts(
     // One row: the work-items of a group lie along panels.
     let product = Launch::new(&program, "product", [1, panels.count(), parts])
         .group([1, along * across, 1])
-        .with([Argument::Input(0), Argument::Weights(panels.buffer.clone()), Argument::Weights(panels.bias.clone())])
+        .with([Argument::Input(0), Argument::Memory(panels.buffer.clone()), Argument::Memory(panels.bias.clone())])
         .with([Argument::Workspace(0)])
         .ints([1, depth, panels.depth, panels.width() * panels.depth, 0, 0, panels.lanes, columns, columns])
         .with([Float(0.0)]);
@@ -179,7 +179,7 @@ pub(crate) fn product_in_parts(
     let program = driver.program(SOURCE, &defines(panels, [1, 0, 1], (false, true, code)))?;
     let sum = Launch::new(&program, "sum_parts", [columns / panels.lanes, 1, 1])
         .group(driver.tuning.line_group())
-        .with([Argument::Workspace(0), Argument::Weights(panels.bias.clone()), Argument::Output])
+        .with([Argument::Workspace(0), Argument::Memory(panels.bias.clone()), Argument::Output])
         .ints([parts, panels.columns, columns])
         .with([Float(parameter)]);
     Ok(vec![product, sum])

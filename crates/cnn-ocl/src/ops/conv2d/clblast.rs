@@ -16,7 +16,7 @@ use super::{Algorithm, Parameters, Prepared, Problem, Work};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
 use crate::gemm::clblast::Gemm;
-use crate::kernel::Argument::{Float, Output, Weights, Workspace};
+use crate::kernel::Argument::{Float, Memory, Output, Workspace};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
 use crate::program::Source;
@@ -90,12 +90,12 @@ impl Kernel for ClblastKernel {
                     Precision::Half => None,
                 },
             };
-            launches.push(Launch::gemm(gemm, [Weights(self.weights.clone()), Workspace(0), Output]));
+            launches.push(Launch::gemm(gemm, [Memory(self.weights.clone()), Workspace(0), Output]));
         }
         let (code, parameter) = activation_code(self.activation);
         let program = driver.program(SOURCE, &[("LANES", 1), ("ACTIVATION", code)])?;
         let shift = Launch::new(&program, "shift", [pixels, outputs, batch]).group(driver.tuning.line_group());
-        launches.push(shift.with([Output, Weights(self.bias.clone())]).ints([pixels]).with([Float(parameter)]));
+        launches.push(shift.with([Output, Memory(self.bias.clone())]).ints([pixels]).with([Float(parameter)]));
         Ok(launches)
     }
 

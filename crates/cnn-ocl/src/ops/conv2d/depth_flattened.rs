@@ -10,10 +10,10 @@ use cnn_core::window::Axis;
 
 use super::{Algorithm, Parameters, Prepared, Problem, Work};
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Input, Output, Weights, Workspace};
+use crate::kernel::Argument::{Float, Input, Memory, Output, Workspace};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
-use crate::ops::tiles::{Panels, even_rows};
+use crate::ops::tiles::{Panels, even};
 use crate::program::Source;
 
 const SOURCE: Source = Source { name: "conv2d/depth_flattened", text: include_str!("depth_flattened.cl") };
@@ -41,7 +41,7 @@ impl Algorithm for DepthFlattened {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let [_, columns] = lines(problem);
         let waste = problem.full(problem.group_out()) as f64 / problem.group_out() as f64;
-        let rows = even_rows(columns.output, problem.tuning.rows);
+        let rows = even(columns.output, problem.tuning.rows);
         let padding = if is_padded(&lines(problem)) {
             2 * batch * problem.full(problem.in_channels) * problem.in_plane()
         } else {
@@ -125,7 +125,7 @@ impl Kernel for DepthFlattenedKernel {
     fn launches(&self, driver: &Driver, batch: usize) -> Result<Vec<Launch>> {
         let ([rows, columns], [lanes, channels]) = (&self.lines, self.pixel);
         let (code, parameter) = activation_code(self.activation);
-        let tile = even_rows(columns.output, driver.tuning.rows);
+        let tile = even(columns.output, driver.tuning.rows);
         let defines = [
             ("LANES", driver.tuning.lanes),
             ("IN_LANES", lanes),
@@ -154,7 +154,7 @@ impl Kernel for DepthFlattenedKernel {
         launches.push(
             Launch::new(&program, "depth_flattened", items)
                 .group([along, across, 1])
-                .with([input, Weights(self.panels.buffer.clone()), Weights(self.panels.bias.clone()), Output])
+                .with([input, Memory(self.panels.buffer.clone()), Memory(self.panels.bias.clone()), Output])
                 .ints([self.planes, height * row, rows.stride * row, rows.kernel, columns.kernel])
                 .ints([rows.dilation * row, columns.dilation * lanes, rows.output, columns.output])
                 .ints([self.groups, panels, self.group_blocks])

@@ -10,7 +10,7 @@ use cnn_core::window::Plane;
 use super::{Algorithm, Parameters, Prepared, Problem, Work, window};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Input, Output, Weights};
+use crate::kernel::Argument::{Float, Input, Memory, Output};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
 use crate::program::Source;
@@ -86,7 +86,7 @@ impl Kernel for DepthwiseKernel {
         let launch = Launch::new(&program, "depthwise", items).group(driver.tuning.line_group());
         Ok(vec![
             launch
-                .with([Input(0), Weights(self.weights.clone()), Weights(self.bias.clone()), Output])
+                .with([Input(0), Memory(self.weights.clone()), Memory(self.bias.clone()), Output])
                 .ints([self.blocks, rows.input, columns.input, rows.output, columns.output])
                 .ints(window(rows))
                 .ints(window(columns))

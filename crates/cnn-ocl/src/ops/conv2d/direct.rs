@@ -10,9 +10,10 @@ use cnn_core::layers::Activation;
 use super::{Algorithm, Parameters, Prepared, Problem, Work, window};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Input, Output, Weights};
+use crate::kernel::Argument::{Float, Input, Memory, Output};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
+use crate::ops::tiles::even;
 use crate::program::Source;
 
 const SOURCE: Source = Source { name: "conv2d/direct", text: include_str!("direct.cl") };
@@ -67,7 +68,9 @@ impl Algorithm for WorkGroup {
 
     fn prepare(&self, driver: &Driver, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared> {
         let [across, down] = driver.tuning.work_group;
-        let kernel = DirectKernel::new(driver, problem, parameters, Some([across, down, 1]))?;
+        // No larger than it takes to cover the output in as many groups: work-items beyond its edges cost too.
+        let group = [even(problem.plane.columns.output, across), even(problem.plane.rows.output, down), 1];
+        let kernel = DirectKernel::new(driver, problem, parameters, Some(group))?;
         Ok(Prepared::planar(Box::new(kernel)))
     }
 }
@@ -97,7 +100,7 @@ impl Kernel for DirectKernel {
         launch.group = self.group;
         Ok(vec![
             launch
-                .with([Input(0), Weights(self.weights.clone()), Weights(self.bias.clone()), Output])
+                .with([Input(0), Memory(self.weights.clone()), Memory(self.bias.clone()), Output])
                 .ints([self.problem.in_channels, rows.input, columns.input])
                 .ints([conv.out_channels, rows.output, columns.output, conv.groups])
                 .ints(window(rows))

@@ -10,7 +10,7 @@ use super::{Algorithm, Parameters, Prepared, Problem, Work, window};
 use crate::driver::Driver;
 use crate::kernel::Argument::{Input, Output, Workspace};
 use crate::kernel::{Kernel, Launch};
-use crate::ops::tiles::{Panels, Product, even_rows};
+use crate::ops::tiles::{Panels, Product, even};
 use crate::program::Source;
 
 const SOURCE: Source = Source { name: "conv2d/im2col", text: include_str!("im2col.cl") };
@@ -36,7 +36,7 @@ impl Row<Problem> for Im2col {
 impl Algorithm for Im2col {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let waste = problem.full(problem.conv.out_channels) as f64 / problem.conv.out_channels as f64;
-        let rows = even_rows(problem.out_plane(), problem.tuning.rows);
+        let rows = even(problem.out_plane(), problem.tuning.rows);
         let patches = 2 * batch * problem.out_plane() * problem.depth();
         Work {
             macs: waste * problem.macs(batch) / problem.tile_efficiency(rows),

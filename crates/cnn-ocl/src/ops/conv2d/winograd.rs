@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::{Algorithm, Parameters, Prepared, Problem, Work};
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Input, Output, Weights, Workspace};
+use crate::kernel::Argument::{Float, Input, Memory, Output, Workspace};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
 use crate::ops::tiles::{Panels, Product};
@@ -211,7 +211,7 @@ impl WinogradKernel {
         let divisor = if self.pooled { 2 } else { 1 };
         let output = Launch::new(&program, "transform_output", [count, outputs, 1])
             .group(group)
-            .with([Workspace(1), Weights(self.panels.bias.clone()), Output])
+            .with([Workspace(1), Memory(self.panels.bias.clone()), Output])
             .ints([steps[1]])
             .ints(at)
             .ints([outputs, rows.output / divisor, across.output / divisor])
