@@ -10,6 +10,7 @@ use crate::ceilings;
 use crate::device::{self, Found};
 use crate::driver::Driver;
 use crate::plan;
+use crate::train::OclTrainer;
 use crate::tuning::Tuning;
 
 /// The OpenCL backend, on one device. Cloning shares its context and compiled programs.
@@ -118,7 +119,7 @@ impl Backend for Ocl {
         Ok(Arc::new(plan::compile(network, weights, options, &self.driver)?))
     }
 
-    fn compile_training(&self, _network: &Network, _weights: &Weights, _recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-        Err(device::unavailable("this backend does not train yet; `cpu` does".to_string()))
+    fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
+        Ok(Box::new(OclTrainer::new(network, weights, recipe, &self.driver)?))
     }
 }

@@ -63,7 +63,6 @@ impl Buffer {
     }
 
     /// The same memory under a second handle.
-    #[cfg(feature = "clblast")]
     pub(crate) fn share(&self) -> Result<Buffer> {
         // SAFETY: the handle is a buffer's, and the count of its holders goes up before there is another.
         let buffer = unsafe {

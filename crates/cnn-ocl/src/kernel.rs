@@ -85,6 +85,16 @@ pub(crate) enum Argument {
     Int(i32),
     /// A number.
     Float(f32),
+    /// An `int2`.
+    Ints2([i32; 2]),
+    /// An `int4`.
+    Ints4([i32; 4]),
+    /// A `float2`.
+    Floats2([f32; 2]),
+    /// A `float4`.
+    Floats4([f32; 4]),
+    /// A `ulong`.
+    Long(u64),
 }
 
 impl Launch {

@@ -26,10 +26,10 @@ pub(crate) fn queue(context: &Context, profiling: bool) -> Result<CommandQueue> 
 }
 
 /// The buffers that a launch's arguments stand for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buffers<'a> {
     pub(crate) inputs: Vec<&'a Buffer>,
-    pub(crate) output: &'a Buffer,
+    pub(crate) output: Option<&'a Buffer>,
     pub(crate) workspaces: &'a [Buffer],
 }
 
@@ -41,12 +41,32 @@ impl<'a> Buffers<'a> {
     {
         match argument {
             Argument::Input(input) => Some(self.inputs[*input]),
-            Argument::Output => Some(self.output),
+            Argument::Output => self.output,
             Argument::Workspace(workspace) => Some(&self.workspaces[*workspace]),
             Argument::Memory(weights) => Some(weights),
-            Argument::Int(_) | Argument::Float(_) => None,
+            _ => None,
         }
     }
+}
+
+/// Sets an argument, which is a buffer or a number.
+fn set(kernel: &ClKernel, name: &str, i: u32, argument: &Argument, buffer: Option<&Buffer>) -> Result<()> {
+    // SAFETY: the types of arguments stand in the same order in the kernel's source and in the host code beside it. Buffers
+    // outlive the kernel, as whoever keeps both drops launches first.
+    let set = unsafe {
+        match (argument, buffer) {
+            (_, Some(buffer)) => kernel.set_arg(i, &buffer.raw().get()),
+            (Argument::Float(number), _) => kernel.set_arg(i, number),
+            (Argument::Int(number), _) => kernel.set_arg(i, number),
+            (Argument::Ints2(numbers), _) => kernel.set_arg(i, numbers),
+            (Argument::Ints4(numbers), _) => kernel.set_arg(i, numbers),
+            (Argument::Floats2(numbers), _) => kernel.set_arg(i, numbers),
+            (Argument::Floats4(numbers), _) => kernel.set_arg(i, numbers),
+            (Argument::Long(number), _) => kernel.set_arg(i, number),
+            (argument, None) => unreachable!("{argument:?} is neither a buffer nor a number"),
+        }
+    };
+    set.map_err(|e| failed(&format!("argument {i} of kernel `{name}`"), &e))
 }
 
 /// A launch with its arguments set, to be enqueued again and again.
@@ -77,23 +97,22 @@ impl Ready {
         let taken = kernel.num_args().map_err(|e| failed(name, &e))? as usize;
         assert_eq!(taken, launch.arguments.len(), "arguments of `{name}`");
         for (i, argument) in (0..).zip(&launch.arguments) {
-            // SAFETY: the number of arguments is the kernel's; their types stand in the same order in the kernel's source and
-            // in the host code beside it. The buffers outlive the kernel, as the session drops its launches first.
-            let set = unsafe {
-                match (argument, buffers.of(argument)) {
-                    (_, Some(buffer)) => kernel.set_arg(i, &buffer.raw().get()),
-                    (Argument::Float(number), None) => kernel.set_arg(i, number),
-                    (Argument::Int(number), None) => kernel.set_arg(i, number),
-                    (argument, None) => unreachable!("{argument:?} is neither a buffer nor a number"),
-                }
-            };
-            set.map_err(|e| failed(&format!("argument {i} of kernel `{name}`"), &e))?;
+            set(&kernel, name, i, argument, buffers.of(argument))?;
         }
         let mut global = launch.items.map(|items| items.max(1));
         if let Some(group) = launch.group {
             global = std::array::from_fn(|i| global[i].next_multiple_of(group[i]));
         }
         Ok(Ready::Function { kernel, name, global, local: launch.group })
+    }
+
+    /// Changes an argument that is a number, for the next time that it is enqueued.
+    pub(crate) fn change(&mut self, i: u32, argument: &Argument) -> Result<()> {
+        match self {
+            Ready::Function { kernel, name, .. } => set(kernel, name, i, argument, None),
+            #[cfg(feature = "clblast")]
+            Ready::Gemm { .. } => unreachable!("products have no numbers to change"),
+        }
     }
 
     pub(crate) fn enqueue(&self, queue: &CommandQueue) -> Result<Event> {
@@ -128,16 +147,28 @@ impl Ready {
 
 /// Copies to the device and waits for it.
 pub(crate) fn write(queue: &CommandQueue, buffer: &mut Buffer, data: &[f32]) -> Result<()> {
-    assert!(data.len() <= buffer.length());
+    write_part(queue, buffer, 0, data)
+}
+
+/// Copies to a place in the device's memory and waits for it.
+pub(crate) fn write_part(queue: &CommandQueue, buffer: &mut Buffer, first: usize, data: &[f32]) -> Result<()> {
+    assert!(first + data.len() <= buffer.length());
+    let bytes = first * size_of::<f32>();
     // SAFETY: the data fits the buffer, and the call returns when it is copied.
-    let written = unsafe { queue.enqueue_write_buffer(buffer.raw_mut(), CL_TRUE, 0, data, &[]) };
+    let written = unsafe { queue.enqueue_write_buffer(buffer.raw_mut(), CL_TRUE, bytes, data, &[]) };
     written.map(drop).map_err(|e| failed("writing to the device", &e))
 }
 
 /// Copies from the device when all before it in the queue is done.
 pub(crate) fn read(queue: &CommandQueue, buffer: &Buffer, data: &mut [f32]) -> Result<()> {
-    assert!(data.len() <= buffer.length());
+    read_part(queue, buffer, 0, data)
+}
+
+/// Copies from a place in the device's memory when all before it in the queue is done.
+pub(crate) fn read_part(queue: &CommandQueue, buffer: &Buffer, first: usize, data: &mut [f32]) -> Result<()> {
+    assert!(first + data.len() <= buffer.length());
+    let bytes = first * size_of::<f32>();
     // SAFETY: the buffer holds as much, and the call returns when it is copied.
-    let read = unsafe { queue.enqueue_read_buffer(buffer.raw(), CL_TRUE, 0, data, &[]) };
-    read.map(drop).map_err(|e| failed("reading the output", &e))
+    let read = unsafe { queue.enqueue_read_buffer(buffer.raw(), CL_TRUE, bytes, data, &[]) };
+    read.map(drop).map_err(|e| failed("reading from the device", &e))
 }

@@ -53,7 +53,7 @@ impl ForBatch {
             workspaces.map(|floats| Buffer::new(driver, "the workspace", floats)).collect::<Result<_>>()?;
         let step = |step: &Step<Box<dyn Kernel>>| -> Result<Vec<Ready>> {
             let inputs = step.inputs.iter().map(|slot| &slots[slot.0]).collect();
-            let buffers = Buffers { inputs, output: &slots[step.output.0], workspaces: &workspaces };
+            let buffers = Buffers { inputs, output: Some(&slots[step.output.0]), workspaces: &workspaces };
             let launches = step.kernel.launches(driver, batch)?;
             launches.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect()
         };

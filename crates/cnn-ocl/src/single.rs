@@ -26,7 +26,7 @@ impl Alone {
         let workspaces = kernel.workspaces(driver, batch).into_iter();
         let workspaces =
             workspaces.map(|floats| Buffer::new(driver, "a workspace", floats)).collect::<Result<Vec<_>>>()?;
-        let buffers = Buffers { inputs: vec![&input], output: &output, workspaces: &workspaces };
+        let buffers = Buffers { inputs: vec![&input], output: Some(&output), workspaces: &workspaces };
         let launches = kernel.launches(driver, batch)?;
         let launches =
             launches.iter().map(|launch| Ready::new(driver, launch, &buffers)).collect::<Result<Vec<_>>>()?;

@@ -4,13 +4,20 @@
 use cnn_ocl::Ocl;
 use cnn_ocl::device;
 use cnn_ocl::tuning::Tuning;
-use cnn_testkit::conformance::{check_inference, shared_plan};
+use cnn_testkit::conformance::{check_inference, shared_plan, training};
 
 #[test]
 fn every_device_conforms() {
     for found in device::devices().expect("an OpenCL device") {
         println!("{}", found.info.name);
         check_inference(&Ocl::new(&found.index.to_string()).unwrap());
+    }
+}
+
+#[test]
+fn every_device_trains() {
+    for found in device::devices().expect("an OpenCL device") {
+        training(&Ocl::new(&found.index.to_string()).unwrap());
     }
 }
 
@@ -23,4 +30,5 @@ fn threads_share_a_plan() {
 #[test]
 fn the_parameters_of_unknown_devices_conform() {
     check_inference(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
+    training(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
 }

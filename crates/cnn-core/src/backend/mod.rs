@@ -80,6 +80,11 @@ pub trait Trainer: Send {
 pub trait GradientSink: Send {
     /// The gradient of the parameter `name`; what is left in it is what [`Trainer::update`] uses.
     fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()>;
+
+    /// Whether it looks at gradients. Where it does not, those of a device stay there and `ready` need not be called.
+    fn is_listening(&self) -> bool {
+        true
+    }
 }
 
 /// Keeps every gradient as it is: training on one device.
@@ -89,6 +94,10 @@ pub struct KeepGradients;
 impl GradientSink for KeepGradients {
     fn ready(&mut self, _name: &str, _gradient: &mut [f32]) -> Result<()> {
         Ok(())
+    }
+
+    fn is_listening(&self) -> bool {
+        false
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Learned {
     /// Its name, shape and role.
     pub parameter: NamedParameter,
     /// The optimiser's tensors; empty where the parameter is a state.
-    slots: Vec<Vec<f32>>,
+    pub slots: Vec<Vec<f32>>,
 }
 
 impl Learned {
@@ -118,6 +118,17 @@ impl Learner {
         Error::Diverged { network: self.network.name().to_string(), loss, layer }
     }
 
+    /// What the network learns with.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// Counts a step of the optimiser, for a caller that makes it where the numbers are. Gradients are not clipped yet.
+    pub fn begin_step(&mut self, learning_rate: f32) -> Moment {
+        self.step += 1;
+        Moment::new(learning_rate, self.step)
+    }
+
     /// Begins the optimiser's step, which is to be made over every part: all learned parameters in pieces of at most `length`.
     /// `gradient` knows a parameter's by node and place.
     pub fn begin_update<'a>(
@@ -126,8 +137,7 @@ impl Learner {
         length: usize,
         gradient: impl Fn(usize, usize) -> &'a [f32],
     ) -> (Rule, Vec<Part<'a>>) {
-        self.step += 1;
-        let mut moment = Moment::new(learning_rate, self.step);
+        let mut moment = self.begin_step(learning_rate);
         if let Some(clip) = self.recipe.clip {
             let learned = self.learned.iter().enumerate().flat_map(|(node, learned)| {
                 let own = learned.iter().enumerate().filter(|(_, l)| l.is_learned());
@@ -152,10 +162,15 @@ impl Learner {
 
     /// As [`Trainer::weights`](crate::Trainer::weights).
     pub fn weights(&self) -> Result<Weights> {
+        self.weights_from(|node, place| self.values[node][place].clone())
+    }
+
+    /// As [`weights`](Self::weights), from numbers that are elsewhere: `value` knows a parameter's by node and place.
+    pub fn weights_from(&self, value: impl Fn(usize, usize) -> Vec<f32>) -> Result<Weights> {
         let mut weights = Weights::new();
-        for (values, learned) in self.values.iter().zip(&self.learned) {
-            for (value, l) in values.iter().zip(learned) {
-                let tensor = Tensor::new(l.parameter.shape.clone(), value.clone())?;
+        for (node, learned) in self.learned.iter().enumerate() {
+            for (place, l) in learned.iter().enumerate() {
+                let tensor = Tensor::new(l.parameter.shape.clone(), value(node, place))?;
                 weights.insert(l.parameter.name.clone(), tensor);
             }
         }
@@ -164,12 +179,20 @@ impl Learner {
 
     /// As [`Trainer::state`](crate::Trainer::state).
     pub fn state(&self) -> Result<Weights> {
+        self.state_from(|node, place, slot| self.learned[node][place].slots[slot].clone())
+    }
+
+    /// As [`state`](Self::state), from numbers that are elsewhere: `slot` knows what the optimiser remembers by node, place and
+    /// number.
+    pub fn state_from(&self, slot: impl Fn(usize, usize, usize) -> Vec<f32>) -> Result<Weights> {
         let mut state = Weights::new();
         state.metadata_mut().insert("step".to_string(), self.step.to_string());
-        for l in self.learned.iter().flatten().filter(|l| l.is_learned()) {
-            for (slot, values) in self.recipe.optimizer.slots().iter().zip(&l.slots) {
-                let tensor = Tensor::new(l.parameter.shape.clone(), values.clone())?;
-                state.insert(format!("{slot}.{}", l.parameter.name), tensor);
+        for (node, learned) in self.learned.iter().enumerate() {
+            for (place, l) in learned.iter().enumerate().filter(|(_, l)| l.is_learned()) {
+                for (i, name) in self.recipe.optimizer.slots().iter().enumerate() {
+                    let tensor = Tensor::new(l.parameter.shape.clone(), slot(node, place, i))?;
+                    state.insert(format!("{name}.{}", l.parameter.name), tensor);
+                }
             }
         }
         Ok(state)
