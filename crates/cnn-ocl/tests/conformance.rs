@@ -4,7 +4,7 @@
 use cnn_ocl::Ocl;
 use cnn_ocl::device;
 use cnn_ocl::tuning::Tuning;
-use cnn_testkit::conformance::{check_inference, shared_plan, training};
+use cnn_testkit::conformance::{check_inference, shared_plan, training, training_of_few};
 
 #[test]
 fn every_device_conforms() {
@@ -21,6 +21,12 @@ fn every_device_trains() {
     }
 }
 
+/// The kernels of training once each, for a simulator to look at.
+#[test]
+fn few_networks_train() {
+    training_of_few(&Ocl::new("").unwrap());
+}
+
 #[test]
 fn threads_share_a_plan() {
     shared_plan(&Ocl::new("").unwrap());
@@ -30,5 +36,5 @@ fn threads_share_a_plan() {
 #[test]
 fn the_parameters_of_unknown_devices_conform() {
     check_inference(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
-    training(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
+    training_of_few(&Ocl::builder().tuning(Tuning::fallback()).build("").unwrap());
 }

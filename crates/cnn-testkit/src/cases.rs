@@ -37,28 +37,32 @@ impl Case {
         let mut net = Network::builder(self.name.as_str(), self.inputs[0].clone());
         let mut values = vec![ValueId::INPUT];
         for (i, shape) in self.inputs.iter().enumerate().skip(1) {
-            let name = format!("branch{i}");
-            let branch: Layer = match shape.len() {
-                3 => Conv2d::new(shape[0], 1).into(),
-                _ => Linear::new(shape[0]).into(),
-            };
-            values.push(net.push_with(name, branch, &[ValueId::INPUT])?);
+            values.push(net.push_with(format!("branch{i}"), maker(shape), &[ValueId::INPUT])?);
         }
         net.push_with("layer", self.layer.clone(), &values)?;
         net.finish()
     }
 
-    /// The same network with a classifier of three classes behind it, for training.
+    /// The layer between others, for training: its inputs are learned too, and a classifier of three classes is behind it.
     pub fn classifier(&self) -> Result<Network> {
-        let network = self.network()?;
-        let mut net = Network::builder(network.name(), network.input_shape().clone());
-        for node in network.nodes() {
-            net.push_with(node.name.clone(), node.layer.clone(), &node.inputs)?;
+        let mut net = Network::builder(self.name.as_str(), self.inputs[0].clone());
+        let mut values = Vec::new();
+        for (i, shape) in self.inputs.iter().enumerate() {
+            values.push(net.push_with(format!("before{i}"), maker(shape), &[ValueId::INPUT])?);
         }
+        net.push_with("layer", self.layer.clone(), &values)?;
         net.push("flatten", Flatten)?;
         net.push("classifier", Linear::new(3))?;
         net.push("softmax", Softmax)?;
         net.finish()
+    }
+}
+
+/// What makes a value of this shape of another with the same plane.
+fn maker(shape: &Shape) -> Layer {
+    match shape.len() {
+        3 => Conv2d::new(shape[0], 1).into(),
+        _ => Linear::new(shape[0]).into(),
     }
 }
 

@@ -202,6 +202,29 @@ impl GradientSink for Collect {
 pub fn training(backend: &dyn Backend) {
     let mut networks: Vec<Network> = cases().iter().map(|case| case.classifier().expect("cases fit")).collect();
     networks.extend(whole_networks().expect("they fit"));
+    training_of(backend, networks);
+    labels_that_do_not_fit(backend);
+    outputs_that_are_no_classes(backend);
+}
+
+/// As [`training`], for the whole networks and the cases that hold what those lack: where the rest would take too long.
+pub fn training_of_few(backend: &dyn Backend) {
+    const LACKING: [&str; 6] = [
+        "conv dilated and strided",
+        "conv in two groups",
+        "max pool overlapping",
+        "concat of vectors",
+        "softmax of images",
+        "leaky relu",
+    ];
+    let lacking = cases().into_iter().filter(|case| LACKING.contains(&case.name.as_str()));
+    let mut networks: Vec<Network> = lacking.map(|case| case.classifier().expect("cases fit")).collect();
+    assert_eq!(networks.len(), LACKING.len());
+    networks.extend(whole_networks().expect("they fit"));
+    training_of(backend, networks);
+}
+
+fn training_of(backend: &dyn Backend, networks: Vec<Network>) {
     for network in networks {
         let weights = random_weights(&network, 11);
         let classes = network.output_shape().elements() as u32;
@@ -218,7 +241,7 @@ pub fn training(backend: &dyn Backend) {
             assert_eq!(got_name, want_name, "{}", network.name());
             // A bias before a batch norm has no effect: its gradient is rounding alone.
             if want.iter().any(|g| g.abs() > 1e-6) {
-                assert_close(&format!("{} d{got_name}", network.name()), got, want, 2e-5);
+                assert_close(&format!("{} d{got_name}", network.name()), got, want, 5e-5);
             }
         }
         assert_eq!(got_gradients.0.len(), want_gradients.0.len());
@@ -233,8 +256,6 @@ pub fn training(backend: &dyn Backend) {
             assert_close(&format!("{} {name} after two steps", network.name()), &view.to_f32(), &want, 1e-4);
         }
     }
-    labels_that_do_not_fit(backend);
-    outputs_that_are_no_classes(backend);
 }
 
 /// A softmax may close the network without following the last layer; one over pixels has no classes to learn.

@@ -1,6 +1,13 @@
 // Correlations of planes with filters, which convolutions and fully connected layers are made of, forward and backward.
 
 #define NEXT_TAP (DILATION_X * GROUP)
+#if LINEAR
+// Features stand in for planes and groups of samples for columns, so that all of them lie in one row.
+#undef X_STEP
+#undef Y_STEP
+#define X_STEP from.w
+#define Y_STEP to.w
+#endif
 
 // y[output][position] (+)= f(bias + sum over depth and taps of weight * x[depth][position and tap]), in tiles of OUTPUTS and COLUMNS
 // that stay in registers. From column to column it is X_STEP in x and Y_STEP in y. `weights` holds the distances of the first
@@ -25,7 +32,7 @@ kernel void correlate(const global float *restrict x, const global float *restri
   vec sums[OUTPUTS][COLUMNS];
 #pragma unroll
   for (int o = 0; o < OUTPUTS; o++) {
-    const vec begin = SPLAT(BIAS ? w[bias + band * outputs + output + o] : 0.0f);
+    const vec begin = SPLAT(bias < 0 ? 0.0f : w[bias + band * outputs + output + o]);
 #pragma unroll
     for (int c = 0; c < COLUMNS; c++) sums[o][c] = begin;
   }

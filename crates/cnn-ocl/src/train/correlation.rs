@@ -1,15 +1,14 @@
-//! Convolutions and fully connected layers, forward and backward: correlations along lines of taps. The gradient of a
-//! convolution's input is one too, over its output's gradient with the filter turned round; where the stride is larger than 1, one
-//! for each remainder of the input's rows and columns by it (Dumoulin and Visin 2016, section 4, without their zeros in between).
+//! Convolutions and fully connected layers, forward and backward: correlations along [lines](Lines) of taps.
 
 use cnn_core::Result;
 use cnn_core::layers::Activation;
-use cnn_core::window::{Axis, Plane};
+use cnn_core::window::Plane;
 
 use super::layer::{Site, Work};
-use super::place::{Held, Place};
+use super::lines::Lines;
+use super::place::Held;
 use crate::driver::Driver;
-use crate::kernel::Argument::{Float, Ints4, Workspace};
+use crate::kernel::Argument::{Float, Int, Ints4, Workspace};
 use crate::kernel::{Argument, Launch};
 use crate::ops::activation_code;
 use crate::ops::tiles::even;
@@ -29,66 +28,56 @@ pub(super) enum Method {
     Linear,
 }
 
-/// Along one axis, which inputs each output sums, tap by tap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lines {
-    outputs: usize,
-    /// The input of output 0 and tap 0.
-    first: isize,
-    /// From output to output.
-    step: usize,
-    taps: usize,
-    /// From tap to tap.
-    dilation: usize,
-    /// Where output 0 goes, and how far on the next.
-    to: [usize; 2],
-    /// The filter's element of tap 0, and how far on the next.
-    filter: [isize; 2],
-}
-
-impl Lines {
-    pub(super) fn forward(axis: &Axis) -> Self {
-        Lines {
-            outputs: axis.output,
-            first: -(axis.before as isize),
-            step: axis.stride,
-            taps: axis.kernel,
-            dilation: axis.dilation,
-            to: [0, 1],
-            filter: [0, 1],
+impl Method {
+    /// The forward pass's, along rows and columns.
+    fn lines(&self) -> [Lines; 2] {
+        match self {
+            Method::Windows(plane) => [Lines::forward(&plane.rows), Lines::forward(&plane.columns)],
+            Method::Linear => [Lines::POINT; 2],
         }
     }
 
-    /// Those of the gradient of the input: one for each remainder of its places by the stride.
-    pub(super) fn backward(axis: &Axis) -> Vec<Self> {
-        (0..axis.stride.min(axis.input)).map(|remainder| Self::of_remainder(axis, remainder)).collect()
-    }
-
-    fn of_remainder(axis: &Axis, remainder: usize) -> Self {
-        let stride = axis.stride as isize;
-        // How far the window whose tap sees the place is from the beginning, in inputs.
-        let start = |tap: usize| (remainder + axis.before) as isize - (tap * axis.dilation) as isize;
-        let seeing: Vec<usize> = (0..axis.kernel).filter(|&tap| start(tap) % stride == 0).collect();
-        let last = seeing.last().copied().unwrap_or(0);
-        let between = if let [first, second, ..] = seeing[..] { second - first } else { 1 };
-        Lines {
-            outputs: (axis.input - remainder).div_ceil(axis.stride),
-            first: start(last) / stride,
-            step: 1,
-            taps: seeing.len(),
-            dilation: (between * axis.dilation / axis.stride).max(1),
-            to: [remainder, axis.stride],
-            filter: [last as isize, -(between as isize)],
+    /// Outputs of a row, and groups of samples that are apart.
+    fn width_and_groups(&self, site: &Site<'_>, columns: usize) -> (usize, usize) {
+        match self {
+            Method::Windows(_) => (columns, site.groups),
+            Method::Linear => (site.groups, 1),
         }
     }
 
-    /// Inputs that are read before the first and after the last of so many.
-    pub(super) fn margin(&self, length: usize) -> [usize; 2] {
-        if self.taps == 0 {
-            return [0, 0];
+    /// What the kernels know of a row's lines when they are compiled.
+    fn defines(&self, columns: &Lines) -> [(&'static str, i64); 5] {
+        [
+            ("LINEAR", i64::from(*self == Method::Linear)),
+            ("TAPS_X", columns.taps as i64),
+            ("DILATION_X", columns.dilation as i64),
+            ("X_STEP", columns.step as i64),
+            ("Y_STEP", columns.to[1] as i64),
+        ]
+    }
+
+    /// Where the lines of a value's rows begin that are read.
+    fn reads(&self, held: &Held, columns: &Lines) -> Argument {
+        match self {
+            Method::Windows(_) => held.place.from(columns.first),
+            Method::Linear => ints([0, 0, 1, held.place.group()]),
         }
-        let last = self.first + ((self.outputs - 1) * self.step + (self.taps - 1) * self.dilation) as isize;
-        [-self.first, last + 1 - length as isize].map(|beyond| usize::try_from(beyond).unwrap_or(0))
+    }
+
+    /// Where outputs go.
+    fn writes(&self, held: &Held, [rows, columns]: &[Lines; 2]) -> Argument {
+        let place = &held.place;
+        let first = place.margin[0] + rows.to[0] * place.row() + columns.to[0];
+        match self {
+            Method::Windows(_) => ints([first, place.row() * rows.to[1], place.plane(), place.group()]),
+            Method::Linear => ints([0, 0, 1, place.group()]),
+        }
+    }
+
+    /// Rows of a value that is read, and of it those that outputs see: (rows, first, step, from tap to tap).
+    fn rows(&self, held: &Held, rows: &Lines) -> Argument {
+        let all = if *self == Method::Linear { 1 } else { held.place.rows };
+        Ints4([all as i32, rows.first as i32, rows.step as i32, rows.dilation as i32])
     }
 }
 
@@ -116,8 +105,13 @@ impl Filters {
         }
     }
 
+    /// Numbers of a band's.
+    fn band(&self) -> usize {
+        self.outputs * self.depth * self.taps[0] * self.taps[1]
+    }
+
     fn length(&self) -> usize {
-        self.bands * self.outputs * self.depth * self.taps[0] * self.taps[1]
+        self.bands * self.band()
     }
 }
 
@@ -128,7 +122,6 @@ struct Correlation<'a> {
     extents: [usize; 2],
     /// From output to output and from depth to depth in the filters.
     filter: [usize; 2],
-    bands: usize,
     filters: Filters,
     from: &'a Held,
     to: &'a Held,
@@ -144,61 +137,32 @@ impl Correlation<'_> {
     fn launch(&self, site: &Site<'_>, method: Method) -> Result<Launch> {
         let [rows, columns] = self.lines;
         let [outputs, depth] = self.extents;
-        let is_linear = method == Method::Linear;
-        // Fully connected: groups of samples stand in for columns, features for planes.
-        let (width, groups) = if is_linear { (site.groups, 1) } else { (columns.outputs, site.groups) };
+        let (width, groups) = method.width_and_groups(site, columns.outputs);
         let [tile_outputs, tile_columns] = tile(site.driver, outputs, width);
-        let steps = match is_linear {
-            true => [self.from.place.group(), self.to.place.group()],
-            false => [columns.step, columns.to[1]],
-        };
         let ragged = outputs % tile_outputs != 0 || width % tile_columns != 0;
         let (activation, parameter) = activation_code(self.activation.or(self.through));
-        let program = site.program(
-            CORRELATE,
-            &[
-                ("OUTPUTS", tile_outputs as i64),
-                ("COLUMNS", tile_columns as i64),
-                ("TAPS_X", columns.taps as i64),
-                ("DILATION_X", columns.dilation as i64),
-                ("X_STEP", steps[0] as i64),
-                ("Y_STEP", steps[1] as i64),
-                ("RAGGED", i64::from(ragged)),
-                ("BIAS", i64::from(self.bias.is_some())),
-                ("ACTIVATION", if self.activation.is_some() { activation } else { 0 }),
-                ("DERIVATIVE", if self.through.is_some() { activation } else { 0 }),
-                ("ACCUMULATE", i64::from(self.accumulate)),
-            ],
-        )?;
-        let goes = |held: &Held| match is_linear {
-            true => along_features(),
-            false => {
-                let Place { margin, .. } = held.place;
-                let first = margin[0] + rows.to[0] * held.place.row() + columns.to[0];
-                ints([first, held.place.row() * rows.to[1], held.place.plane(), held.place.group()])
-            }
-        };
-        let from = if is_linear { along_features() } else { self.from.place.from(columns.first) };
-        let [_, taps_x] = self.filters.taps;
-        let first = site.offset(0) as isize + rows.filter[0] * taps_x as isize + columns.filter[0];
-        let band = self.filters.outputs * self.filters.depth * self.filters.taps.iter().product::<usize>();
-        let tiles = outputs.div_ceil(tile_outputs);
-        let items = [site.sides.vectors(), rows.outputs * width.div_ceil(tile_columns), tiles * self.bands * groups];
-        Ok(Launch::new(&program, "correlate", items)
-            .group(site.sides.work_group())
+        let defines = [
+            ("OUTPUTS", tile_outputs as i64),
+            ("COLUMNS", tile_columns as i64),
+            ("RAGGED", i64::from(ragged)),
+            ("ACTIVATION", if self.activation.is_some() { activation } else { 0 }),
+            ("DERIVATIVE", if self.through.is_some() { activation } else { 0 }),
+            ("ACCUMULATE", i64::from(self.accumulate)),
+        ];
+        let lines = method.defines(&columns);
+        let program = site.program(CORRELATE, &[&defines[..], &lines[..]].concat())?;
+        let taps_x = self.filters.taps[1] as isize;
+        let first = site.offset(0) as isize + rows.filter[0] * taps_x + columns.filter[0];
+        let tiles = [width.div_ceil(tile_columns), outputs.div_ceil(tile_outputs)];
+        Ok(site
+            .launch(&program, "correlate", [rows.outputs * tiles[0], tiles[1] * self.filters.bands * groups])
             .with([self.from.memory(), site.weights(), self.to.memory(), self.seen.memory()])
-            .with([from, goes(self.to), goes(self.seen)])
-            .with([ints([rows.outputs, width, outputs, depth])])
-            .with([Ints4([
-                rows_of(&self.from.place, is_linear),
-                rows.first as i32,
-                rows.step as i32,
-                rows.dilation as i32,
-            ])])
-            .with([ints([first as usize, band, self.filter[0], self.filter[1]])])
-            .with([Ints4([(rows.filter[1] * taps_x as isize) as i32, columns.filter[1] as i32, rows.taps as i32, 0])])
-            .ints([self.bands, self.bias.unwrap_or(0)])
-            .with([Float(parameter)]))
+            .with([method.reads(self.from, &columns), method.writes(self.to, &self.lines)])
+            .with([method.writes(self.seen, &self.lines), ints([rows.outputs, width, outputs, depth])])
+            .with([method.rows(self.from, &rows)])
+            .with([ints([first as usize, self.filters.band(), self.filter[0], self.filter[1]])])
+            .with([Ints4([(rows.filter[1] * taps_x) as i32, columns.filter[1] as i32, rows.taps as i32, 0])])
+            .with([Int(self.filters.bands as i32), Int(self.bias.map_or(-1, |bias| bias as i32)), Float(parameter)]))
     }
 }
 
@@ -206,30 +170,13 @@ fn ints(numbers: [usize; 4]) -> Argument {
     Ints4(numbers.map(|number| number as i32))
 }
 
-/// The place of any value whose features lie one after the other, and whose groups are its columns.
-fn along_features() -> Argument {
-    ints([0, 0, 1, 0])
-}
-
-fn rows_of(place: &Place, is_linear: bool) -> i32 {
-    if is_linear { 1 } else { place.rows as i32 }
-}
-
-/// A line of one tap, for what does not slide.
-const POINT: Lines = Lines { outputs: 1, first: 0, step: 1, taps: 1, dilation: 1, to: [0, 1], filter: [0, 1] };
-
 pub(super) fn forward(site: &Site<'_>, method: Method) -> Result<Work> {
     let filters = Filters::of(site, method);
-    let lines = match method {
-        Method::Linear => [POINT; 2],
-        Method::Windows(plane) => [Lines::forward(&plane.rows), Lines::forward(&plane.columns)],
-    };
     let taps: usize = filters.taps.iter().product();
     let correlation = Correlation {
-        lines,
+        lines: method.lines(),
         extents: [filters.outputs, filters.depth],
         filter: [filters.depth * taps, taps],
-        bands: filters.bands,
         filters,
         from: &site.inputs[0],
         to: &site.output,
@@ -248,7 +195,7 @@ pub(super) fn backward(site: &Site<'_>, method: Method) -> Result<Work> {
     let filters = Filters::of(site, method);
     let taps: usize = filters.taps.iter().product();
     let (rows, columns) = match method {
-        Method::Linear => (vec![POINT], vec![POINT]),
+        Method::Linear => (vec![Lines::POINT], vec![Lines::POINT]),
         Method::Windows(plane) => (Lines::backward(&plane.rows), Lines::backward(&plane.columns)),
     };
     for (&rows, &columns) in rows.iter().flat_map(|rows| columns.iter().map(move |columns| (rows, columns))) {
@@ -256,7 +203,6 @@ pub(super) fn backward(site: &Site<'_>, method: Method) -> Result<Work> {
             lines: [rows, columns],
             extents: [filters.depth, filters.outputs],
             filter: [taps, filters.depth * taps],
-            bands: filters.bands,
             filters,
             from: &site.gradient,
             to,
@@ -275,49 +221,32 @@ pub(super) fn backward(site: &Site<'_>, method: Method) -> Result<Work> {
 fn weights(site: &Site<'_>, method: Method) -> Result<Work> {
     let filters = Filters::of(site, method);
     let Filters { bands, outputs, depth, taps } = filters;
-    let is_linear = method == Method::Linear;
-    let [rows, columns] = match method {
-        Method::Linear => [POINT; 2],
-        Method::Windows(plane) => [Lines::forward(&plane.rows), Lines::forward(&plane.columns)],
-    };
-    let (width, groups) = if is_linear { (site.groups, 1) } else { (columns.outputs, site.groups) };
+    let [rows, columns] = method.lines();
+    let (width, groups) = method.width_and_groups(site, columns.outputs);
     let tile = weights_tile(site.driver, [outputs, depth, taps[1]]);
     let ragged = outputs % tile[0] != 0 || depth % tile[1] != 0 || taps[1] % tile[2] != 0;
-    let steps = match is_linear {
-        true => [site.inputs[0].place.group(), site.gradient.place.group()],
-        false => [columns.step, 1],
-    };
-    let program = site.program(
-        WEIGHTS,
-        &[
-            ("OUTPUTS", tile[0] as i64),
-            ("DEPTH", tile[1] as i64),
-            ("TAPS", tile[2] as i64),
-            ("TAPS_X", taps[1] as i64),
-            ("DILATION_X", columns.dilation as i64),
-            ("X_STEP", steps[0] as i64),
-            ("Y_STEP", steps[1] as i64),
-            ("RAGGED", i64::from(ragged)),
-        ],
-    )?;
+    let defines = [
+        ("OUTPUTS", tile[0] as i64),
+        ("DEPTH", tile[1] as i64),
+        ("TAPS", tile[2] as i64),
+        ("RAGGED", i64::from(ragged)),
+    ];
+    let lines = method.defines(&columns);
+    let program = site.program(WEIGHTS, &[&defines[..], &lines[..]].concat())?;
     let blocks = [outputs.div_ceil(tile[0]) * bands, depth.div_ceil(tile[1]) * taps[0] * taps[1].div_ceil(tile[2])];
-    let shares = shares(site, groups, blocks[0] * blocks[1], filters.length());
+    let shares = shares(groups, filters.length() * site.sides.vectors());
     let length = groups.div_ceil(shares);
     let shares = groups.div_ceil(length);
     let vectors = site.sides.vectors();
-    let (from, to) = match is_linear {
-        true => (along_features(), along_features()),
-        false => (site.inputs[0].place.from(columns.first), site.gradient.place.argument()),
-    };
+    let (from, to) = (method.reads(&site.inputs[0], &columns), method.writes(&site.gradient, &[rows, columns]));
     let biases = if site.has_bias() { bands * outputs } else { 0 };
     let total = filters.length() + biases;
-    let height = rows_of(&site.inputs[0].place, is_linear);
     let mut launches = vec![
         Launch::new(&program, "correlate_weights", [vectors, blocks[1], blocks[0] * shares])
             .group(site.sides.work_group())
             .with([site.inputs[0].memory(), site.gradient.memory(), Workspace(0), from, to.clone()])
             .with([ints([rows.outputs, width, outputs, depth])])
-            .with([Ints4([height, rows.first as i32, rows.step as i32, rows.dilation as i32])])
+            .with([method.rows(&site.inputs[0], &rows)])
             .with([ints([groups, length, bands, taps[0]])])
             .ints([0, total]),
     ];
@@ -334,14 +263,12 @@ fn weights(site: &Site<'_>, method: Method) -> Result<Work> {
     Ok(Work { launches, workspace: shares * vectors * total })
 }
 
-/// Shares of the groups of samples that sum apart: as many as keep the device busy, while what they found fits the caches.
-fn shares(site: &Site<'_>, groups: usize, blocks: usize, weights: usize) -> usize {
-    /// Work-items for each of the device's units.
-    const ITEMS: usize = 32;
+/// Shares of the groups of samples that sum apart: as many as keep all sums in a cache. Work-items that look at the same few groups
+/// find them there, too.
+fn shares(groups: usize, sums: usize) -> usize {
     /// Floats of all sums.
-    const MOST: usize = 1 << 20;
-    let wanted = (ITEMS * site.driver.found.info.threads).div_ceil(blocks);
-    wanted.min(MOST / (weights * site.sides.vectors()).max(1)).clamp(1, groups)
+    const MOST: usize = 1 << 18;
+    (MOST / sums.max(1)).clamp(1, groups)
 }
 
 /// Registers of vectors: those that the tile of products fills, and what goes with them.
@@ -377,45 +304,4 @@ fn weights_tile(driver: &Driver, extents: [usize; 3]) -> [usize; 3] {
     let fitting = sizes.filter(|[o, d, t]| o * d * t + d * t + 2 <= registers || o * d * t == 1);
     let tile = fitting.min_by(|a, b| cost(a).total_cmp(&cost(b))).unwrap_or([1, 1, 1]);
     std::array::from_fn(|i| even(extents[i], tile[i]))
-}
-
-#[cfg(test)]
-mod tests {
-    use cnn_core::window::{Rounding, Window};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        /// Every tap of every window is found again from the side of the input, exactly once.
-        #[test]
-        fn backward_lines_turn_windows_round(
-            input in 1usize..12, kernel in 1usize..6, stride in 1usize..5, dilation in 1usize..4, padding in 0usize..6,
-        ) {
-            let window = Window {
-                stride: [stride; 2], padding: padding.into(), dilation: [dilation; 2], ..Window::new(kernel)
-            };
-            let Ok(plane) = window.resolve([input; 2], Rounding::Floor) else { return Ok(()) };
-            let axis = plane.rows;
-            let mut want = Vec::new();
-            for output in 0..axis.output {
-                want.extend(axis.taps(output).map(|tap| (axis.input_index(output, tap), output as isize, tap as isize)));
-            }
-            let mut got = Vec::new();
-            for lines in Lines::backward(&axis) {
-                let margin = lines.margin(axis.output);
-                for (i, tap) in (0..lines.outputs).flat_map(|i| (0..lines.taps).map(move |tap| (i, tap))) {
-                    let output = lines.first + (i * lines.step + tap * lines.dilation) as isize;
-                    prop_assert!(output >= -(margin[0] as isize) && output < (axis.output + margin[1]) as isize);
-                    if (0..axis.output as isize).contains(&output) {
-                        let tap = lines.filter[0] + tap as isize * lines.filter[1];
-                        got.push((lines.to[0] + i * lines.to[1], output, tap));
-                    }
-                }
-            }
-            got.sort_unstable();
-            want.sort_unstable();
-            prop_assert_eq!(got, want);
-        }
-    }
 }

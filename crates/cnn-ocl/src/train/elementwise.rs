@@ -1,5 +1,5 @@
-//! Layers that look at each element by itself, forward and backward: activations, dropout, PReLU; sums, concatenation and
-//! flattening, which copy.
+//! Layers that look at each element by itself, forward and backward: activations and dropout; sums, concatenation and flattening,
+//! which copy.
 
 use cnn_core::layers::{Activation, Dropout};
 use cnn_core::{Layer, Result};
@@ -13,16 +13,13 @@ use crate::program::Source;
 
 const SOURCE: Source =
     Source { name: "train/elementwise", text: concat!(include_str!("samples.cl"), include_str!("elementwise.cl")) };
-const PRELU: Source =
-    Source { name: "train/prelu", text: concat!(include_str!("samples.cl"), include_str!("prelu.cl")) };
 
 /// The argument of `dropout` that is another in every step.
 pub(super) const SEED: u32 = 6;
 
 /// A launch of a work-item for each row of a value.
 fn rows(site: &Site<'_>, defines: &[(&str, i64)], function: &'static str, place: &Place) -> Result<Launch> {
-    let source = if function.starts_with("prelu") { PRELU } else { SOURCE };
-    let program = site.program(source, defines)?;
+    let program = site.program(SOURCE, defines)?;
     Ok(site.launch(&program, function, [place.rows, place.channels * site.groups]))
 }
 
@@ -79,40 +76,6 @@ pub(super) fn dropout_backward(site: &Site<'_>, dropout: &Dropout) -> Result<Wor
         (Some(flow), Some(to)) => drop(site, dropout, [&site.gradient, to], flow.accumulate),
         _ => Ok(Work::default()),
     }
-}
-
-/// Slopes of a PReLU layer.
-fn slopes(site: &Site<'_>) -> usize {
-    site.learner.learned[site.node][0].length()
-}
-
-pub(super) fn prelu(site: &Site<'_>) -> Result<Work> {
-    let (input, output) = (&site.inputs[0], &site.output);
-    let launch = rows(site, &[("SLOPES", i64::from(slopes(site) > 1))], "prelu", &output.place)?
-        .with([input.memory(), site.weights(), output.memory(), input.place.argument(), output.place.argument()])
-        .with([output.place.extents(0)])
-        .ints([site.offset(0)]);
-    Ok(Work::of(vec![launch]))
-}
-
-pub(super) fn prelu_backward(site: &Site<'_>) -> Result<Work> {
-    let (input, gradient, slopes) = (&site.inputs[0], &site.gradient, slopes(site));
-    let program = site.program(PRELU, &[("SLOPES", i64::from(slopes > 1))])?;
-    let sums = site
-        .launch(&program, "prelu_slopes", [input.place.channels, site.groups])
-        .with([input.memory(), gradient.memory(), Workspace(0)])
-        .with([input.place.argument(), gradient.place.argument(), input.place.extents(0)]);
-    let all = site.groups * site.sides.vectors() * input.place.channels;
-    let mut launches = vec![sums, site.gather(slopes, all / slopes)?];
-    if let (Some(flow), Some(to)) = (site.flows[0], &site.input_gradients[0]) {
-        let defines = [("SLOPES", i64::from(slopes > 1)), ("ACCUMULATE", i64::from(flow.accumulate))];
-        let launch = rows(site, &defines, "prelu_backward", &input.place)?
-            .with([input.memory(), site.weights(), gradient.memory(), to.memory()])
-            .with([input.place.argument(), gradient.place.argument(), to.place.argument(), input.place.extents(0)])
-            .ints([site.offset(0)]);
-        launches.push(launch);
-    }
-    Ok(Work { launches, workspace: all })
 }
 
 /// One end of a copy: numbers, seen as this place from `first` on.

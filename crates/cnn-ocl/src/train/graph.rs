@@ -5,7 +5,8 @@ use cnn_core::layers::Activation;
 use cnn_core::training::Learner;
 use cnn_core::{Layer, Network};
 
-use super::correlation::{Lines, Method};
+use super::correlation::Method;
+use super::lines::Lines;
 use super::place::Place;
 
 /// A value that has memory of its own.

@@ -10,7 +10,7 @@ use super::correlation::{self, Method};
 use super::graph::Flow;
 use super::parameters::Parameters;
 use super::place::{Held, Sides};
-use super::{channels, elementwise, norm, pool};
+use super::{channels, elementwise, norm, pool, prelu};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
 use crate::kernel::Argument::{self, Memory, Workspace};
@@ -122,7 +122,7 @@ pub(super) fn forward(site: &Site<'_>, method: Option<Method>) -> Result<Option<
         Layer::LocalResponseNorm(norm) => channels::local_response_norm(site, norm),
         Layer::Activation(activation) => elementwise::apply(site, *activation),
         Layer::Dropout(dropout) => elementwise::dropout(site, dropout),
-        Layer::Prelu(_) => elementwise::prelu(site),
+        Layer::Prelu(_) => prelu::forward(site),
         Layer::Flatten(_) | Layer::Add(_) | Layer::Concat(_) => elementwise::copies(site),
         Layer::Conv2d(_) | Layer::Linear(_) | Layer::Custom(_) => return Ok(None),
     }
@@ -141,7 +141,7 @@ pub(super) fn backward(site: &Site<'_>, method: Option<Method>) -> Result<Option
         Layer::LocalResponseNorm(norm) => channels::local_response_norm_backward(site, norm),
         Layer::Activation(activation) => elementwise::apply_backward(site, *activation),
         Layer::Dropout(dropout) => elementwise::dropout_backward(site, dropout),
-        Layer::Prelu(_) => elementwise::prelu_backward(site),
+        Layer::Prelu(_) => prelu::backward(site),
         Layer::Flatten(_) | Layer::Add(_) | Layer::Concat(_) => elementwise::copies_backward(site),
         Layer::Conv2d(_) | Layer::Linear(_) | Layer::Custom(_) => return Ok(None),
     }

@@ -8,12 +8,14 @@ mod elementwise;
 mod graph;
 mod host;
 mod layer;
+mod lines;
 mod loss;
 mod memory;
 mod norm;
 mod parameters;
 mod place;
 mod pool;
+mod prelu;
 mod steps;
 
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};

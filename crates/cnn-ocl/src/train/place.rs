@@ -18,12 +18,9 @@ pub(super) struct Sides {
 }
 
 impl Sides {
-    /// Processors work on whole groups, so that a group is a vector there; elsewhere neighbouring work-items read neighbouring
-    /// vectors.
     pub(super) fn of(driver: &Driver) -> Self {
-        const VECTORS: usize = 16;
         let lanes = driver.tuning.lanes;
-        Sides { samples: if driver.traits().is_cpu && lanes >= 4 { lanes } else { lanes * VECTORS }, lanes }
+        Sides { samples: driver.tuning.sample_vectors * lanes, lanes }
     }
 
     /// Vectors of a group.

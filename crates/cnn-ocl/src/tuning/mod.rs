@@ -33,6 +33,9 @@ pub struct Tuning {
     pub linear_parts: usize,
     /// Bytes of transformed values that are worked on at a time in Winograd convolution.
     pub winograd_bytes: usize,
+    /// Vectors of samples that lie side by side in training, each read by a work-item of a group.
+    #[serde(default = "sample_vectors")]
+    pub sample_vectors: usize,
     /// Parameters of CLBlast's kernel `Xgemm` by shape: the first whose pixels are as many or more are used. Where there is
     /// none, CLBlast's own.
     #[serde(default)]
@@ -49,6 +52,11 @@ pub struct Clblast {
     pub most_pixels: usize,
     /// GEMMK, KREG, KWG, KWI, MDIMA, MDIMC, MWG, NDIMB, NDIMC, NWG, SA, SB, STRM, STRN, VWM, VWN.
     pub parameters: [usize; 16],
+}
+
+/// What files that do not tell have.
+fn sample_vectors() -> usize {
+    16
 }
 
 /// An entry of the database.
@@ -134,13 +142,14 @@ impl Tuning {
         /// Beyond what any device has, and far below where sizes overflow.
         const MOST: usize = 1 << 12;
         const MOST_BYTES: usize = 1 << 30;
-        let sizes = [self.rows, self.vectors, self.linear_parts];
+        let sizes = [self.rows, self.vectors, self.linear_parts, self.sample_vectors];
         let groups = self.tile_group.into_iter().chain(self.work_group);
         let possible_set = |set: &[usize; 16]| set[2..10].iter().all(|value| (1..=MOST).contains(value));
         let clblast = self.clblast.iter().all(|entry| possible_set(&entry.parameters));
         let possible = [1, 2, 4, 8, 16].contains(&self.lanes)
             && sizes.into_iter().chain(groups).all(|value| (1..=MOST).contains(&value))
             && self.rows * self.vectors * self.lanes <= MOST
+            && self.sample_vectors * self.lanes <= MOST
             && (1..=MOST_BYTES).contains(&self.winograd_bytes)
             && clblast
             && self.macs_per_byte > 0.0
