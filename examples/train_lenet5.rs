@@ -24,11 +24,11 @@ fn main() -> anyhow::Result<()> {
     let (train, test) = match &directory {
         Some(path) => {
             let path = Path::new(path);
-            (Dataset::from_idx(path, Split::Train)?, Dataset::from_idx(path, Split::Test)?)
+            (Dataset::open(path, Split::Train)?, Dataset::open(path, Split::Test)?)
         }
         None => {
             let slice = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/mnist-1000");
-            let slice = Dataset::from_idx(&slice, Split::Test)?;
+            let slice = Dataset::open(&slice, Split::Test)?;
             (slice.clone(), slice)
         }
     };

@@ -1,8 +1,11 @@
-//! Pictures -> the input of a model.
+//! Pictures -> the input of a model, in two steps: [`fit`](Preprocess::fit) brings a picture to the model's size, in
+//! bytes, and [`normalize`](Preprocess::normalize) makes values of it. Training changes pictures between the two.
 
 mod decode;
 mod digit;
+mod normalization;
 mod photo;
+mod pixels;
 
 use std::path::Path;
 
@@ -13,6 +16,7 @@ use crate::{Error, Result};
 
 pub use digit::Digit;
 pub use photo::Photo;
+pub use pixels::Pixels;
 
 /// How a model wants its pictures.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -43,11 +47,18 @@ impl Preprocess {
         }
     }
 
+    /// Channels, rows and columns of a picture before it is normalised.
+    pub fn fitted_shape(&self) -> [usize; 3] {
+        match self {
+            Preprocess::Photo(photo) => [3, photo.crop as usize, photo.crop as usize],
+            Preprocess::Digit(digit) => [1, digit.side, digit.side],
+        }
+    }
+
     /// A PNG or JPEG file as a batch of one. Errors where it is no picture, smaller than 8x8, wider or higher than
     /// 10,000 pixels, or larger than 64 million pixels.
     pub fn picture(&self, path: &Path) -> Result<Tensor> {
-        let bytes = std::fs::read(path).map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
-        self.bytes(&bytes).map_err(|error| error.in_file(path))
+        self.batch_of_one(&self.fit_picture(path)?)
     }
 
     /// The bytes of a PNG or JPEG file as a batch of one. Errors as for [`picture`](Self::picture).
@@ -56,31 +67,71 @@ impl Preprocess {
     }
 
     fn decoded(&self, picture: &DynamicImage) -> Result<Tensor> {
+        self.batch_of_one(&self.fit_image(picture)?)
+    }
+
+    fn batch_of_one(&self, pixels: &Pixels<'_>) -> Result<Tensor> {
         let shape = self.output_shape();
         let mut values = Vec::with_capacity(shape.elements());
-        match self {
-            Preprocess::Photo(photo) => photo.append(picture, &mut values),
-            Preprocess::Digit(digit) => digit.append_picture(picture, &mut values),
-        }
+        self.normalize(pixels, &mut values)?;
         Ok(Tensor::new(shape.with_batch(1), values)?)
     }
 
-    /// Appends one grey picture, a byte a pixel, row by row, as data sets hold them: to put a batch together. A digit
-    /// of the data set's own size is taken as it is; everything else goes the way of a picture from a file.
-    pub fn grey(&self, pixels: &[u8], [rows, columns]: [usize; 2], values: &mut Vec<f32>) -> Result<()> {
-        let size = || Error::Picture(format!("{} pixels for {rows}x{columns}", pixels.len()));
-        match self {
-            Preprocess::Digit(digit) if [rows, columns] == [digit.side; 2] && pixels.len() == rows * columns => {
-                digit.append(pixels, values);
-            }
-            _ => {
-                let (height, width) = (u32::try_from(rows), u32::try_from(columns));
-                let (Ok(height), Ok(width)) = (height, width) else { return Err(size()) };
-                decode::check_size(width, height)?;
-                let grey = image::GrayImage::from_raw(width, height, pixels.to_vec()).ok_or_else(size)?;
-                values.extend_from_slice(self.decoded(&DynamicImage::from(grey))?.as_f32()?);
-            }
+    /// A PNG or JPEG file at the model's size. Errors as for [`picture`](Self::picture).
+    pub fn fit_picture(&self, path: &Path) -> Result<Pixels<'static>> {
+        let bytes = std::fs::read(path).map_err(|cause| Error::File { path: path.to_path_buf(), cause })?;
+        decode::decode(&bytes).and_then(|image| self.fit_image(&image)).map_err(|error| error.in_file(path))
+    }
+
+    /// A data set's picture at the model's size. One that has it is taken as it is; every other goes the way of a
+    /// picture from a file. Errors where the model takes other channels, and as for [`picture`](Self::picture).
+    pub fn fit<'a>(&self, pixels: Pixels<'a>) -> Result<Pixels<'a>> {
+        let (got, fitted) = (pixels.shape(), self.fitted_shape());
+        if got[0] != fitted[0] {
+            return Err(Error::Picture(format!("{} channels, the model takes {}", got[0], fitted[0])));
         }
+        let untouched = match self {
+            Preprocess::Photo(photo) => photo.shorter_side == photo.crop,
+            Preprocess::Digit(_) => true,
+        };
+        if got == fitted && untouched { Ok(pixels) } else { self.fit_image(&pixels.to_image()?) }
+    }
+
+    fn fit_image(&self, picture: &DynamicImage) -> Result<Pixels<'static>> {
+        match self {
+            Preprocess::Photo(photo) => photo.fit(picture),
+            Preprocess::Digit(digit) => digit.fit(picture),
+        }
+    }
+
+    /// Appends the values of a picture of [`fitted_shape`](Self::fitted_shape), with the border that the model wants:
+    /// to put a batch together. Errors for another shape.
+    pub fn normalize(&self, pixels: &Pixels<'_>, values: &mut Vec<f32>) -> Result<()> {
+        let (got, fitted) = (pixels.shape(), self.fitted_shape());
+        if got != fitted {
+            let (got, fitted) = (pixels::show(got), pixels::show(fitted));
+            return Err(Error::Picture(format!("{got}, the model takes {fitted}")));
+        }
+        let (border, mean, deviation) = match self {
+            Preprocess::Photo(photo) => (0, &photo.mean[..], &photo.deviation[..]),
+            Preprocess::Digit(digit) => (digit.border, &[digit.mean][..], &[digit.deviation][..]),
+        };
+        normalization::append(pixels, border, (mean, deviation), values);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_channels_are_refused() {
+        let colours = Pixels::new([3, 28, 28], vec![0; 3 * 784]).unwrap();
+        let error = Preprocess::MNIST.fit(colours.clone()).unwrap_err().to_string();
+        assert_eq!(error, "picture: 3 channels, the model takes 1");
+        let error = Preprocess::MNIST.normalize(&colours, &mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(error, "picture: 3x28x28, the model takes 1x28x28");
+        assert!(Preprocess::IMAGENET.fit(Pixels::new([1, 28, 28], vec![0; 784]).unwrap()).is_err());
     }
 }

@@ -39,6 +39,9 @@ pub struct Record {
     pub version: String,
     /// Images in the training set.
     pub images: usize,
+    /// What its classes are called, where it tells.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// What the training was set to.
     pub settings: Settings,
     /// The epochs that are done.

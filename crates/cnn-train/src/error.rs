@@ -26,11 +26,11 @@ pub enum Error {
         reason: String,
     },
     /// A directory does not hold a data set.
-    #[error("{}: no {missing}, plain or .gz", path.display())]
+    #[error("{}: no {missing}", path.display())]
     NoDataset {
         /// The directory.
         path: PathBuf,
-        /// The file that was looked for.
+        /// What was looked for.
         missing: String,
     },
     /// The data do not fit the network.

@@ -163,7 +163,7 @@ impl Fit<'_> {
 
     /// Goes on where `checkpoint` stopped. The settings may differ in the number of epochs and in the patience only.
     pub fn resume(&self, checkpoint: &Checkpoint, observer: &mut dyn Observer) -> Result<Checkpoint> {
-        let Record { model, images, settings, epochs, .. } = &checkpoint.record;
+        let Record { model, images, classes, settings, epochs, .. } = &checkpoint.record;
         let Settings { epochs: wanted, patience, .. } = self.settings;
         let same = Settings { epochs: wanted, patience, ..settings.clone() } == self.settings;
         if !same || model != self.network.name() || *images != self.train.len() {
@@ -174,6 +174,10 @@ impl Fit<'_> {
                 self.train.len(),
                 self.settings
             );
+            return Err(Error::Setting(reason));
+        }
+        if classes != self.train.classes() {
+            let reason = format!("the checkpoint's classes {classes:?} are not {:?}", self.train.classes());
             return Err(Error::Setting(reason));
         }
         let recipe = self.settings.recipe();
@@ -190,12 +194,14 @@ impl Fit<'_> {
     ) -> Result<Checkpoint> {
         self.settings.check()?;
         self.check_save()?;
-        self.train.check_classes(self.network.output_shape().elements())?;
+        self.train.check(self.network)?;
+        self.test.check(self.network)?;
         let record = Record {
             model: self.network.name().to_string(),
             backend: self.backend.name().to_string(),
             version: env!("CARGO_PKG_VERSION").to_string(),
             images: self.train.len(),
+            classes: self.train.classes().to_vec(),
             settings: self.settings.clone(),
             epochs: done,
         };

@@ -57,8 +57,8 @@ pub fn evaluate(
     batch: usize,
     mut seen: impl FnMut(usize),
 ) -> Result<Confusion> {
+    data.check(network)?;
     let classes = network.output_shape().elements();
-    data.check_classes(classes)?;
     let plan = backend.compile(network, weights, &CompileOptions::default().batch(batch))?;
     let mut session = plan.session()?;
     let mut confusion = Confusion::new(classes);

@@ -10,7 +10,7 @@ use cnn_train::{Checkpoint, Error, Fit, Schedule, Settings, Silent};
 
 fn digits(count: usize) -> Dataset {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/mnist-1000");
-    let mut digits = Dataset::from_idx(&directory, Split::Test).unwrap();
+    let mut digits = Dataset::open(&directory, Split::Test).unwrap();
     digits.truncate(count);
     digits
 }

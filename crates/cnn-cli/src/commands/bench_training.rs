@@ -30,15 +30,15 @@ struct Row {
     test_images_per_s: f64,
 }
 
-/// Digits where there are some, else noise of their size.
+/// The data set's images where there is one, else noise of the model's size.
 fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize) -> anyhow::Result<Dataset> {
     if let Some(folder) = data {
-        return Ok(Dataset::from_idx(folder, Split::Train)?);
+        return Ok(Dataset::open(folder, Split::Train)?);
     }
-    let side = if preprocess.output_shape()[1] == 32 { 28 } else { preprocess.output_shape()[1] };
+    let shape = preprocess.fitted_shape();
     let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8;
     let labels = (0..MANY).map(|i| (i % classes) as u32).collect();
-    Ok(Dataset::new([side; 2], (0..MANY * side * side).map(noise).collect(), labels)?)
+    Ok(Dataset::new(shape, (0..MANY * shape.iter().product::<usize>()).map(noise).collect(), labels)?)
 }
 
 pub(super) fn run(

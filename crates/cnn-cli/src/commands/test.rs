@@ -42,7 +42,7 @@ impl Test {
         let (model, network) = load::model(&self.model)?;
         let weights = load::weights(model, self.weights.as_deref())?;
         let backend = load::backend(&self.backend, self.threads)?;
-        let mut data = Dataset::from_idx(&self.data, Split::Test)?;
+        let mut data = Dataset::open(&self.data, Split::Test)?;
         data.truncate(self.limit.unwrap_or(usize::MAX));
 
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}")?;

@@ -113,9 +113,9 @@ impl Train {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let (model, network) = load::model(&self.model)?;
         let backend = load::backend(&self.backend, self.threads)?;
-        let mut train = Dataset::from_idx(&self.data, Split::Train)?;
+        let mut train = Dataset::open(&self.data, Split::Train)?;
         train.truncate(self.limit.unwrap_or(usize::MAX));
-        let test = Dataset::from_idx(&self.data, Split::Test)?;
+        let test = Dataset::open(&self.data, Split::Test)?;
         let mut fit = Fit {
             backend: backend.as_ref(),
             network: &network,

@@ -3,6 +3,9 @@
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage};
 
+use super::pixels::Pixels;
+use crate::Result;
+
 /// Handwritten digits, bright on dark, in the middle of a dark border.
 ///
 /// A picture of another size is resized to fit. One whose edge is bright is taken for ink on paper and inverted.
@@ -24,22 +27,8 @@ impl Digit {
         self.side + 2 * self.border
     }
 
-    /// Appends `side` x `side` pixels with their border.
-    pub(super) fn append(&self, pixels: &[u8], values: &mut Vec<f32>) {
-        // There are fewer levels than pixels.
-        let mut levels = [0.0; 256];
-        for (level, byte) in levels.iter_mut().zip(0i32..) {
-            *level = (byte as f32 / 255.0 - self.mean) / self.deviation;
-        }
-        let (padded, start) = (self.padded(), values.len());
-        values.resize(start + padded * padded, levels[0]);
-        let rows = values[start + self.border * padded..].chunks_mut(padded);
-        for (row, pixels) in rows.zip(pixels.chunks(self.side)) {
-            row[self.border..].iter_mut().zip(pixels).for_each(|(value, &byte)| *value = levels[usize::from(byte)]);
-        }
-    }
-
-    pub(super) fn append_picture(&self, picture: &DynamicImage, values: &mut Vec<f32>) {
+    /// `side` x `side` pixels.
+    pub(super) fn fit(&self, picture: &DynamicImage) -> Result<Pixels<'static>> {
         let mut grey = picture.to_luma8();
         if edge_mean(&grey) > 127 {
             image::imageops::invert(&mut grey);
@@ -48,7 +37,7 @@ impl Digit {
         if grey.dimensions() != (side, side) {
             grey = fit(&grey, side);
         }
-        self.append(grey.as_raw(), values);
+        Pixels::of_grey(grey)
     }
 }
 
@@ -88,14 +77,20 @@ mod tests {
         Preprocess::MNIST.decoded(&DynamicImage::from(grey)).unwrap().to_f32().into_owned()
     }
 
+    fn of_data_set(grey: &GrayImage) -> Vec<f32> {
+        let shape = [1, grey.height() as usize, grey.width() as usize];
+        let fitted = Preprocess::MNIST.fit(Pixels::new(shape, grey.as_raw()).unwrap()).unwrap();
+        let mut values = vec![9.0];
+        Preprocess::MNIST.normalize(&fitted, &mut values).unwrap();
+        values.split_off(1)
+    }
+
     #[test]
     fn a_file_and_a_data_set_give_the_same_bits() {
-        let grey = stroke(28, 28);
-        let mut values = vec![9.0];
-        Preprocess::MNIST.grey(grey.as_raw(), [28, 28], &mut values).unwrap();
-        assert_eq!(values[1..], picture(grey));
-        assert_eq!(values[1], (0.0 - 0.1307) / 0.3081);
-        assert_eq!(values[1 + 2 * 32 + 2 + 14], (200.0 / 255.0 - 0.1307) / 0.3081);
+        let values = of_data_set(&stroke(28, 28));
+        assert_eq!(values, picture(stroke(28, 28)));
+        assert_eq!(values[0], (0.0 - 0.1307) / 0.3081);
+        assert_eq!(values[2 * 32 + 2 + 14], (200.0 / 255.0 - 0.1307) / 0.3081);
     }
 
     #[test]
@@ -110,10 +105,7 @@ mod tests {
         for (width, height) in [(56, 56), (300, 20), (8, 9), (20, 300)] {
             assert_eq!(picture(stroke(width, height)).len(), 1024);
         }
-        let mut values = Vec::new();
-        Preprocess::MNIST.grey(stroke(40, 30).as_raw(), [30, 40], &mut values).unwrap();
-        assert_eq!(values, picture(stroke(40, 30)));
-        assert!(Preprocess::MNIST.grey(&[0; 10], [28, 28], &mut values).is_err());
-        assert!(Preprocess::MNIST.grey(&[0; 4], [2, 2], &mut values).is_err());
+        assert_eq!(of_data_set(&stroke(40, 30)), picture(stroke(40, 30)));
+        assert!(Preprocess::MNIST.fit(Pixels::new([1, 2, 2], vec![0; 4]).unwrap()).is_err());
     }
 }

@@ -3,6 +3,9 @@
 use image::DynamicImage;
 use image::imageops::FilterType;
 
+use super::pixels::Pixels;
+use crate::Result;
+
 /// Colour photographs: the shorter side resized, the middle cropped out, each channel normalised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Photo {
@@ -17,20 +20,21 @@ pub struct Photo {
 }
 
 impl Photo {
-    pub(super) fn append(&self, picture: &DynamicImage, values: &mut Vec<f32>) {
+    /// `crop` x `crop` pixels.
+    pub(super) fn fit(&self, picture: &DynamicImage) -> Result<Pixels<'static>> {
         let picture = middle(picture);
         let (width, height) = self.resized(picture.width(), picture.height());
         let picture = picture.to_rgb8();
         let picture = image::imageops::resize(&picture, width, height, FilterType::Triangle);
         let (left, top) = (half_to_even(width - self.crop), half_to_even(height - self.crop));
+        let side = self.crop as usize;
+        let mut bytes = Vec::with_capacity(3 * side * side);
         for channel in 0..3 {
             for y in 0..self.crop {
-                for x in 0..self.crop {
-                    let byte = picture.get_pixel(left + x, top + y).0[channel];
-                    values.push((f32::from(byte) / 255.0 - self.mean[channel]) / self.deviation[channel]);
-                }
+                bytes.extend((0..self.crop).map(|x| picture.get_pixel(left + x, top + y).0[channel]));
             }
         }
+        Pixels::new([3, side, side], bytes)
     }
 
     /// Width and height with the shorter side as asked for; the longer is cut down to whole pixels.
@@ -65,16 +69,13 @@ mod tests {
     use super::*;
     use crate::Preprocess;
 
-    fn append(picture: DynamicImage) -> Vec<f32> {
-        let Preprocess::Photo(photo) = Preprocess::IMAGENET else { panic!("a photo") };
-        let mut values = Vec::new();
-        photo.append(&picture, &mut values);
-        values
+    fn values(picture: DynamicImage) -> Vec<f32> {
+        Preprocess::IMAGENET.decoded(&picture).unwrap().to_f32().into_owned()
     }
 
     #[test]
     fn channels_are_planes_and_normalised() {
-        let values = append(DynamicImage::from(RgbImage::from_pixel(300, 400, Rgb([255, 0, 128]))));
+        let values = values(DynamicImage::from(RgbImage::from_pixel(300, 400, Rgb([255, 0, 128]))));
         assert_eq!(values.len(), 3 * 224 * 224);
         let expected = [(1.0 - 0.485) / 0.229, (0.0 - 0.456) / 0.224, (128.0 / 255.0 - 0.406) / 0.225];
         for (plane, expected) in values.chunks(224 * 224).zip(expected) {
@@ -86,15 +87,31 @@ mod tests {
     fn the_crop_is_the_middle() {
         // As large as the resized picture, so that only the crop is left: its first pixel is (16, 16).
         let picture = RgbImage::from_fn(256, 256, |x, y| Rgb([x as u8, y as u8, 0]));
-        let values = append(DynamicImage::from(picture));
+        let values = values(DynamicImage::from(picture));
         assert!((values[0] - (16.0 / 255.0 - 0.485) / 0.229).abs() < 1e-5);
         assert!((values[224 * 224] - (16.0 / 255.0 - 0.456) / 0.224).abs() < 1e-5);
     }
 
     #[test]
     fn grey_and_long_and_deep_pictures_work() {
-        assert_eq!(append(DynamicImage::from(GrayImage::from_pixel(9, 9, Luma([7])))).len(), 150_528);
-        assert_eq!(append(DynamicImage::new_rgb16(8, 10_000)).len(), 150_528);
-        assert_eq!(append(DynamicImage::new_rgb8(10_000, 8)).len(), 150_528);
+        assert_eq!(values(DynamicImage::from(GrayImage::from_pixel(9, 9, Luma([7])))).len(), 150_528);
+        assert_eq!(values(DynamicImage::new_rgb16(8, 10_000)).len(), 150_528);
+        assert_eq!(values(DynamicImage::new_rgb8(10_000, 8)).len(), 150_528);
+    }
+
+    #[test]
+    fn a_data_set_goes_the_way_of_a_file() {
+        let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8, 3 * y as u8, 7]));
+        let planes: Vec<u8> = (0..3).flat_map(|c| picture.pixels().map(move |pixel| pixel.0[c])).collect();
+        let pixels = Pixels::new([3, 30, 40], planes).unwrap();
+        let photo = Photo { shorter_side: 32, crop: 32, mean: [0.5; 3], deviation: [0.25; 3] };
+        let preprocess = Preprocess::Photo(photo);
+        assert_eq!(preprocess.fit(pixels).unwrap(), photo.fit(&DynamicImage::from(picture)).unwrap());
+        // One that is as it should be is not looked at.
+        let exact = Pixels::new([3, 32, 32], (0..3072).map(|i| i as u8).collect::<Vec<_>>()).unwrap();
+        assert_eq!(preprocess.fit(exact.clone()).unwrap(), exact);
+        let mut values = Vec::new();
+        preprocess.normalize(&exact, &mut values).unwrap();
+        assert_eq!((values.len(), values[1025]), (3072, (1.0 / 255.0 - 0.5) / 0.25));
     }
 }

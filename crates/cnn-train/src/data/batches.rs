@@ -1,4 +1,4 @@
-//! Batches of a data set, in order or shuffled, preprocessed as they are taken.
+//! Batches of a data set, in order or shuffled, decoded and preprocessed as they are taken.
 
 use cnn_core::{Shape, Tensor};
 use cnn_models::Preprocess;
@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::Dataset;
+use super::{Batch, Dataset};
 use crate::Result;
 
 /// The order in which images are taken.
@@ -23,14 +23,14 @@ pub enum Order {
     },
 }
 
-/// Takes a data set batch by batch. The last batch may be smaller.
+/// A data set batch by batch. The last batch may be smaller.
 #[derive(Debug)]
 pub struct Batches<'a> {
     data: &'a Dataset,
     preprocess: &'a Preprocess,
     order: Vec<usize>,
     size: usize,
-    at: usize,
+    next: usize,
 }
 
 impl<'a> Batches<'a> {
@@ -42,7 +42,7 @@ impl<'a> Batches<'a> {
             rng.set_stream(epoch);
             indices.shuffle(&mut rng);
         }
-        Batches { data, preprocess, order: indices, size: size.max(1), at: 0 }
+        Batches { data, preprocess, order: indices, size: size.max(1), next: 0 }
     }
 
     /// Number of batches.
@@ -50,18 +50,30 @@ impl<'a> Batches<'a> {
         self.order.len().div_ceil(self.size)
     }
 
-    /// The next images and labels; `None` at the end. Errors where the model does not take such images.
-    pub fn next_batch(&mut self) -> Result<Option<(Tensor, Vec<u32>)>> {
-        let end = (self.at + self.size).min(self.order.len());
-        let indices = &self.order[self.at..end];
-        if indices.is_empty() {
-            return Ok(None);
+    /// How many threads have work enough to make them.
+    pub(super) fn threads(&self) -> usize {
+        /// Decoding takes as long as a step of a small network; this many keep ahead of a larger one too.
+        const MOST: usize = 4;
+        match self.data.is_decoded_late() {
+            true => std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST)),
+            false => 1,
         }
-        self.at = end;
+    }
+
+    /// The next images and labels; `None` at the end. Errors where the model does not take such images.
+    pub fn next_batch(&mut self) -> Result<Option<Batch>> {
+        self.next += 1;
+        self.batch(self.next - 1)
+    }
+
+    /// The images and labels of batch `number`; `None` beyond the last.
+    pub(super) fn batch(&self, number: usize) -> Result<Option<Batch>> {
+        let Some(indices) = self.order.chunks(self.size).nth(number) else { return Ok(None) };
         let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
         let mut values = Vec::with_capacity(shape.elements());
         for &index in indices {
-            self.preprocess.grey(self.data.image(index), self.data.extent(), &mut values)?;
+            let pixels = self.data.image(index, self.preprocess)?;
+            self.preprocess.normalize(&pixels, &mut values)?;
         }
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
         Ok(Some((Tensor::new(shape, values)?, labels)))
@@ -73,7 +85,7 @@ mod tests {
     use super::*;
 
     fn labels(order: Order) -> Vec<u32> {
-        let data = Dataset::new([28, 28], vec![0; 784 * 10], (0..10).collect()).unwrap();
+        let data = Dataset::new([1, 28, 28], vec![0; 784 * 10], (0..10).collect()).unwrap();
         let model = cnn_models::find("lenet5").unwrap();
         let mut batches = Batches::new(&data, model.preprocess(), 4, order);
         assert_eq!(batches.count(), 3);

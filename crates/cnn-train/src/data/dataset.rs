@@ -1,8 +1,10 @@
-//! Labelled grey images in memory.
+//! Labelled images: bytes in memory, or files that are decoded as they are taken.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::idx::Idx;
+use cnn_core::Network;
+use cnn_models::{Pixels, Preprocess};
+
 use crate::{Error, Result};
 
 /// Which part of a data set.
@@ -14,50 +16,49 @@ pub enum Split {
     Test,
 }
 
-impl Split {
-    fn prefix(self) -> &'static str {
-        match self {
-            Split::Train => "train",
-            Split::Test => "t10k",
-        }
-    }
-}
-
-/// Labelled grey images, a byte a pixel.
+/// Labelled images, and what their classes are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
-    rows: usize,
-    columns: usize,
-    pixels: Vec<u8>,
+    images: Images,
     labels: Vec<u32>,
+    classes: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Images {
+    /// Of `[channels, rows, columns]`, one after the other.
+    Bytes { shape: [usize; 3], bytes: Vec<u8> },
+    /// Pictures of any size.
+    Files(Vec<PathBuf>),
 }
 
 impl Dataset {
-    /// Images of `[rows, columns]`, one after the other, and their labels. Errors where the counts differ, or where
-    /// there is no image.
-    pub fn new([rows, columns]: [usize; 2], pixels: Vec<u8>, labels: Vec<u32>) -> Result<Self> {
-        let expected = rows.checked_mul(columns).and_then(|plane| plane.checked_mul(labels.len()));
-        if labels.is_empty() || rows * columns == 0 || expected != Some(pixels.len()) {
-            let (pixels, labels) = (pixels.len(), labels.len());
-            return Err(Error::Data(format!("{pixels} pixels for {labels} labels of {rows}x{columns} images")));
+    /// Images of `[channels, rows, columns]`, one after the other, and their labels. Each image is planes (grey, or red,
+    /// green and blue), row by row, a byte a pixel. Errors where the counts differ, or where there is no image.
+    pub fn new(shape: [usize; 3], bytes: Vec<u8>, labels: Vec<u32>) -> Result<Self> {
+        let all = shape.iter().try_fold(labels.len(), |product, &extent| product.checked_mul(extent));
+        if bytes.is_empty() || all != Some(bytes.len()) {
+            let ([channels, rows, columns], bytes, labels) = (shape, bytes.len(), labels.len());
+            let reason = format!("{bytes} bytes for {labels} labels of {channels}x{rows}x{columns} images");
+            return Err(Error::Data(reason));
         }
-        Ok(Dataset { rows, columns, pixels, labels })
+        Ok(Dataset { images: Images::Bytes { shape, bytes }, labels, classes: Vec::new() })
     }
 
-    /// Reads `<split>-images-idx3-ubyte` and `<split>-labels-idx1-ubyte`, plain or with `.gz`, from a directory.
-    pub fn from_idx(directory: &Path, split: Split) -> Result<Self> {
-        let images_path = find(directory, &format!("{}-images-idx3-ubyte", split.prefix()))?;
-        let labels_path = find(directory, &format!("{}-labels-idx1-ubyte", split.prefix()))?;
-        let (images, labels) = (Idx::read(&images_path)?, Idx::read(&labels_path)?);
-        let wrong = |path: PathBuf, reason: String| Err(Error::Format { path, reason });
-        match (&images.shape[..], &labels.shape[..]) {
-            (&[n, rows, columns], &[m]) if n == m && n * rows * columns > 0 => {
-                Dataset::new([rows, columns], images.data, labels.data.into_iter().map(u32::from).collect())
-            }
-            (&[n, ..], &[m]) if n != m => wrong(labels_path, format!("{m} labels for {n} images")),
-            (shape, &[_]) => wrong(images_path, format!("shape {shape:?}, expected [images, rows, columns]")),
-            (_, shape) => wrong(labels_path, format!("shape {shape:?}, expected [labels]")),
+    /// PNG or JPEG files, decoded each time that they are taken, and their labels. Errors where the counts differ, or
+    /// where there is no file.
+    pub fn of_files(files: Vec<PathBuf>, labels: Vec<u32>) -> Result<Self> {
+        match files.is_empty() || files.len() != labels.len() {
+            true => Err(Error::Data(format!("{} files for {} labels", files.len(), labels.len()))),
+            false => Ok(Dataset { images: Images::Files(files), labels, classes: Vec::new() }),
         }
+    }
+
+    /// The same with names for its classes. Errors where an image is of a class beyond the last.
+    pub fn with_classes(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Result<Self> {
+        self.classes = names.into_iter().map(Into::into).collect();
+        self.check_classes(self.classes.len())?;
+        Ok(self)
     }
 
     /// Number of images.
@@ -70,15 +71,33 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// Rows and columns of an image.
-    pub fn extent(&self) -> [usize; 2] {
-        [self.rows, self.columns]
+    /// Channels of every image; `None` where they are files, which give as many as a model takes.
+    pub fn channels(&self) -> Option<usize> {
+        match self.images {
+            Images::Bytes { shape, .. } => Some(shape[0]),
+            Images::Files(_) => None,
+        }
     }
 
-    /// The pixels of image number `index`, row-major.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let plane = self.rows * self.columns;
-        &self.pixels[index * plane..(index + 1) * plane]
+    /// Whether images are decoded as they are taken.
+    pub fn is_decoded_late(&self) -> bool {
+        matches!(self.images, Images::Files(_))
+    }
+
+    /// Names of the classes in their order; none where the data set does not tell them.
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// Image number `index` at the model's size. Errors where a file holds no picture that the model takes.
+    pub fn image(&self, index: usize, preprocess: &Preprocess) -> Result<Pixels<'_>> {
+        match &self.images {
+            Images::Bytes { shape, bytes } => {
+                let length: usize = shape.iter().product();
+                Ok(preprocess.fit(Pixels::new(*shape, &bytes[index * length..(index + 1) * length])?)?)
+            }
+            Images::Files(files) => Ok(preprocess.fit_picture(&files[index])?),
+        }
     }
 
     /// The class of image number `index`.
@@ -89,58 +108,74 @@ impl Dataset {
     /// Keeps the first `count` images.
     pub fn truncate(&mut self, count: usize) {
         self.labels.truncate(count.max(1));
-        self.pixels.truncate(self.labels.len() * self.rows * self.columns);
+        match &mut self.images {
+            Images::Bytes { shape, bytes } => bytes.truncate(self.labels.len() * shape.iter().product::<usize>()),
+            Images::Files(files) => files.truncate(self.labels.len()),
+        }
     }
 
     /// Errors unless every label is below `classes`.
     pub fn check_classes(&self, classes: usize) -> Result<()> {
         match self.labels.iter().position(|&label| label as usize >= classes) {
-            Some(i) => Err(Error::Data(format!("image {i} is of class {}, the network has {classes}", self.labels[i]))),
+            Some(i) => Err(Error::Data(format!("image {i} is of class {}, there are {classes}", self.labels[i]))),
             None => Ok(()),
         }
     }
+
+    /// Errors unless the network takes images of as many channels, and knows as many classes.
+    pub fn check(&self, network: &Network) -> Result<()> {
+        let taken = network.input_shape()[0];
+        if let Some(channels) = self.channels().filter(|&channels| channels != taken) {
+            let name = network.name();
+            return Err(Error::Data(format!("images of {}, `{name}` takes {}", count(channels), count(taken))));
+        }
+        self.check_classes(network.output_shape().elements())
+    }
+
+    /// The bytes of an image that lies in memory, as it lies there.
+    #[cfg(test)]
+    pub(super) fn raw(&self, index: usize) -> &[u8] {
+        let Images::Bytes { shape, bytes } = &self.images else { return &[] };
+        bytes.chunks(shape.iter().product()).nth(index).unwrap()
+    }
 }
 
-fn find(directory: &Path, name: &str) -> Result<PathBuf> {
-    let candidates = [directory.join(name), directory.join(format!("{name}.gz"))];
-    let missing = || Error::NoDataset { path: directory.to_path_buf(), missing: name.to_string() };
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(missing)
+/// `3 channels`
+fn count(channels: usize) -> String {
+    format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn write(directory: &Path, images: &[u8], labels: &[u8]) {
-        std::fs::write(directory.join("t10k-images-idx3-ubyte"), images).unwrap();
-        std::fs::write(directory.join("t10k-labels-idx1-ubyte"), labels).unwrap();
-    }
-
-    const TWO_LABELS: [u8; 10] = [0, 0, 8, 1, 0, 0, 0, 2, 3, 9];
-
     #[test]
-    fn a_pair_of_files_becomes_a_data_set() {
-        let directory = tempfile::tempdir().unwrap();
-        let images = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6];
-        write(directory.path(), &images, &TWO_LABELS);
-        let mut data = Dataset::from_idx(directory.path(), Split::Test).unwrap();
-        assert_eq!((data.len(), data.extent(), data.image(1), data.label(1)), (2, [1, 3], &[4, 5, 6][..], 9));
+    fn counts_and_classes_are_checked() {
+        let data = Dataset::new([1, 1, 3], vec![1, 2, 3, 4, 5, 6], vec![3, 9]).unwrap();
+        assert_eq!((data.len(), data.channels(), data.raw(1), data.label(1)), (2, Some(1), &[4, 5, 6][..], 9));
         assert!(data.check_classes(9).is_err() && data.check_classes(10).is_ok());
-        data.truncate(1);
-        assert_eq!((data.len(), data.image(0)), (1, &[1, 2, 3][..]));
+        assert!(data.clone().with_classes(["a"; 9]).is_err());
+        assert_eq!(data.clone().with_classes(["a"; 10]).unwrap().classes().len(), 10);
+        let mut first = data.clone();
+        first.truncate(1);
+        assert_eq!((first.len(), first.raw(0)), (1, &[1, 2, 3][..]));
+        for shape in [[1, 1, 2], [0, 1, 3], [usize::MAX, 2, 3]] {
+            assert!(Dataset::new(shape, vec![0; 6], vec![0, 0]).is_err(), "{shape:?}");
+        }
+        assert!(Dataset::new([1, 1, 1], vec![], vec![]).is_err());
+        assert!(Dataset::of_files(vec![], vec![]).is_err());
+        assert!(Dataset::of_files(vec![PathBuf::new()], vec![]).is_err());
     }
 
     #[test]
-    fn files_that_do_not_belong_together_are_named() {
-        let directory = tempfile::tempdir().unwrap();
-        let images = [0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3, 1, 2, 3];
-        write(directory.path(), &images, &TWO_LABELS);
-        let error = Dataset::from_idx(directory.path(), Split::Test).unwrap_err().to_string();
-        assert!(error.ends_with("t10k-labels-idx1-ubyte: 2 labels for 1 images"), "{error}");
-        let error = Dataset::from_idx(directory.path(), Split::Train).unwrap_err().to_string();
-        assert!(error.ends_with("no train-images-idx3-ubyte, plain or .gz"), "{error}");
-        write(directory.path(), &TWO_LABELS, &TWO_LABELS);
-        let error = Dataset::from_idx(directory.path(), Split::Test).unwrap_err().to_string();
-        assert!(error.contains("shape [2], expected [images, rows, columns]"), "{error}");
+    fn a_network_takes_its_channels_and_classes() {
+        let network = cnn_models::find("lenet5").unwrap().network().unwrap();
+        let error = |channels, label| {
+            let data = Dataset::new([channels, 1, 1], vec![0; channels], vec![label]).unwrap();
+            data.check(&network).unwrap_err().to_string()
+        };
+        assert_eq!(error(3, 0), "data: images of 3 channels, `lenet5` takes 1 channel");
+        assert_eq!(error(1, 10), "data: image 0 is of class 10, there are 10");
+        assert!(Dataset::of_files(vec![PathBuf::new()], vec![9]).unwrap().check(&network).is_ok());
     }
 }
