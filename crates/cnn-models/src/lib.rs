@@ -47,6 +47,6 @@ pub use digits::digits;
 pub use error::{Error, Result};
 pub use labels::{Labels, Prediction};
 pub use lenet::{lenet5, lenet5_original};
-pub use preprocess::{Digit, Photo, Pixels, Preprocess};
+pub use preprocess::{Digit, Normalization, Photo, Pixels, Preprocess};
 pub use registry::{Model, find, models};
 pub use vgg::vgg16;

@@ -15,6 +15,7 @@ use image::DynamicImage;
 use crate::{Error, Result};
 
 pub use digit::Digit;
+pub use normalization::Normalization;
 pub use photo::Photo;
 pub use pixels::Pixels;
 
@@ -53,6 +54,25 @@ impl Preprocess {
             Preprocess::Photo(photo) => [3, photo.crop as usize, photo.crop as usize],
             Preprocess::Digit(digit) => [1, digit.side, digit.side],
         }
+    }
+
+    /// The same with another mean and deviation. Errors unless there is one of each a channel.
+    pub fn with_normalization(mut self, normalization: &Normalization) -> Result<Preprocess> {
+        let Normalization { mean, deviation } = normalization;
+        let pictures = pixels::show(self.fitted_shape());
+        let fitting = || Error::Picture(format!("{} means and deviations for pictures of {pictures}", mean.len()));
+        normalization.check().map_err(Error::Picture)?;
+        match &mut self {
+            Preprocess::Photo(photo) => {
+                photo.mean = mean[..].try_into().map_err(|_| fitting())?;
+                photo.deviation = deviation[..].try_into().map_err(|_| fitting())?;
+            }
+            Preprocess::Digit(digit) => {
+                [digit.mean] = mean[..].try_into().map_err(|_| fitting())?;
+                [digit.deviation] = deviation[..].try_into().map_err(|_| fitting())?;
+            }
+        }
+        Ok(self)
     }
 
     /// A PNG or JPEG file as a batch of one. Errors where it is no picture, smaller than 8x8, wider or higher than
@@ -124,6 +144,24 @@ impl Preprocess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn normalization(mean: &[f32], deviation: &[f32]) -> Normalization {
+        Normalization { mean: mean.to_vec(), deviation: deviation.to_vec() }
+    }
+
+    #[test]
+    fn a_normalization_has_one_of_each_a_channel() {
+        let digit = Preprocess::MNIST.with_normalization(&normalization(&[0.5], &[0.25])).unwrap();
+        assert_eq!(digit, Preprocess::Digit(Digit { side: 28, border: 2, mean: 0.5, deviation: 0.25 }));
+        let photo =
+            Preprocess::IMAGENET.with_normalization(&normalization(&[0.1, 0.2, 0.3], &[1.0, 2.0, 3.0])).unwrap();
+        assert!(matches!(photo, Preprocess::Photo(Photo { mean: [_, _, 0.3], deviation: [_, 2.0, _], .. })));
+        for (mean, deviation) in
+            [(&[0.5, 0.5][..], &[0.5, 0.5][..]), (&[0.5], &[0.0]), (&[0.5], &[]), (&[f32::NAN], &[1.0])]
+        {
+            assert!(Preprocess::MNIST.with_normalization(&normalization(mean, deviation)).is_err(), "{mean:?}");
+        }
+    }
 
     #[test]
     fn other_channels_are_refused() {

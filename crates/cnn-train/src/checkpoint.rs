@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use cnn_core::{DType, Tensor, Weights};
-use cnn_models::weights_file;
+use cnn_models::{Labels, Normalization, Preprocess, weights_file};
 
 use crate::fit::EpochReport;
 use crate::{Error, Result, Settings};
@@ -93,5 +93,78 @@ impl Checkpoint {
             }
         }
         Ok(Checkpoint { weights, state, record })
+    }
+}
+
+/// What trained weights say of the images that they were trained on: what inference has to know. Nothing where weights
+/// come from elsewhere.
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+pub struct TrainedOn {
+    /// What the classes are called; none where the data set did not tell.
+    pub classes: Vec<String>,
+    settings: Normalized,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
+#[serde(default)]
+struct Normalized {
+    normalization: Option<Normalization>,
+}
+
+impl TrainedOn {
+    /// Of weights with a record of their training. Errors where that is no JSON object of a training.
+    pub fn of(weights: &Weights) -> Result<TrainedOn> {
+        let unreadable = |error| Error::Data(format!("the record of the training: {error}"));
+        weights
+            .metadata()
+            .get(RECORD)
+            .map_or(Ok(Self::default()), |json| serde_json::from_str(json).map_err(unreadable))
+    }
+
+    /// The model's preprocessing, normalised as it was in the training. Errors where that was of other channels.
+    pub fn preprocess(&self, model: &Preprocess) -> Result<Preprocess> {
+        match &self.settings.normalization {
+            Some(normalization) => Ok(model.with_normalization(normalization)?),
+            None => Ok(*model),
+        }
+    }
+
+    /// The model's labels with the names of the classes that it was trained on. Classes beyond those have numbers.
+    pub fn labels(&self, model: &Labels) -> Labels {
+        if self.classes.is_empty() {
+            return model.clone();
+        }
+        Labels::new((0..model.len()).map(|class| self.classes.get(class).cloned().unwrap_or(class.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trained_on(json: &str) -> Result<TrainedOn> {
+        let mut weights = Weights::new();
+        weights.metadata_mut().insert(RECORD.to_string(), json.to_string());
+        TrainedOn::of(&weights)
+    }
+
+    #[test]
+    fn weights_say_what_they_were_trained_on() {
+        let model = &Preprocess::MNIST;
+        let normalized = r#"{"classes":["a"],"settings":{"normalization":{"mean":[0.5],"deviation":[0.25]},"seed":1}}"#;
+        let found = trained_on(normalized).unwrap();
+        let expected = Normalization { mean: vec![0.5], deviation: vec![0.25] };
+        assert_eq!(found.preprocess(model).unwrap(), model.with_normalization(&expected).unwrap());
+        assert_eq!(found.labels(&Labels::new(["zero", "one"])), Labels::new(["a", "1"]));
+        assert_eq!(TrainedOn::default().labels(Labels::digits()), *Labels::digits());
+        assert!(found.preprocess(&Preprocess::IMAGENET).is_err());
+        // Others say nothing of it, as those that come with LeNet-5 do.
+        let shipped = cnn_models::find("lenet5").unwrap().shipped_weights().unwrap().unwrap();
+        for weights in [shipped, Weights::new()] {
+            assert_eq!(TrainedOn::of(&weights).unwrap(), TrainedOn::default());
+        }
+        assert_eq!(TrainedOn::default().preprocess(model).unwrap(), *model);
+        assert!(trained_on("[").is_err() && trained_on(r#"{"settings":{"normalization":3}}"#).is_err());
     }
 }

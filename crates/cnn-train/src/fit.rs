@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use cnn_core::training::Clip;
 use cnn_core::{Backend, Initialization, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
-use cnn_models::Preprocess;
+use cnn_models::{Normalization, Preprocess};
 
 use crate::checkpoint::{Checkpoint, Record};
-use crate::data::{Batches, Dataset, Order, beside};
+use crate::data::{Augmentation, Batches, Dataset, Order, beside};
 use crate::metrics::{Confusion, evaluate};
 use crate::schedule::{Course, Schedule, warm_up};
 use crate::{Error, Result};
@@ -35,8 +35,14 @@ pub struct Settings {
     pub initialization: Initialization,
     /// Stops after so many epochs without a better test accuracy.
     pub patience: Option<usize>,
-    /// Of the first weights, the order of the images and whatever layers draw.
+    /// Of the first weights, the order of the images, their changes and whatever layers draw.
     pub seed: u64,
+    /// How the images that are learned from are changed.
+    #[serde(default)]
+    pub augmentation: Augmentation,
+    /// Mean and deviation of the images, where they are not those of the model's preprocessing.
+    #[serde(default)]
+    pub normalization: Option<Normalization>,
 }
 
 impl Default for Settings {
@@ -53,6 +59,8 @@ impl Default for Settings {
             initialization: Initialization::He,
             patience: None,
             seed: 1,
+            augmentation: Augmentation::default(),
+            normalization: None,
         }
     }
 }
@@ -76,7 +84,8 @@ impl Settings {
             _ => Ok(()),
         };
         let rate = positive("learning rate", self.learning_rate);
-        let all = [sizes, rate, self.optimizer.check(), clip, self.schedule.check(), warm_up];
+        let normalization = self.normalization.as_ref().map_or(Ok(()), Normalization::check);
+        let all = [sizes, rate, self.optimizer.check(), clip, self.schedule.check(), warm_up, normalization];
         all.into_iter().collect::<std::result::Result<(), String>>().map_err(Error::Setting)
     }
 
@@ -137,7 +146,7 @@ pub struct Fit<'a> {
     pub backend: &'a dyn Backend,
     /// What learns. The model's name is the network's.
     pub network: &'a Network,
-    /// How images become the network's input.
+    /// How images become the network's input, but for a normalisation in `settings`.
     pub preprocess: &'a Preprocess,
     /// What is learned from.
     pub train: &'a Dataset,
@@ -196,6 +205,11 @@ impl Fit<'_> {
         self.check_save()?;
         self.train.check(self.network)?;
         self.test.check(self.network)?;
+        self.settings.augmentation.check(self.preprocess.fitted_shape())?;
+        let preprocess = match &self.settings.normalization {
+            Some(normalization) => self.preprocess.with_normalization(normalization)?,
+            None => *self.preprocess,
+        };
         let record = Record {
             model: self.network.name().to_string(),
             backend: self.backend.name().to_string(),
@@ -211,10 +225,10 @@ impl Fit<'_> {
             if self.settings.is_over(&checkpoint.record.epochs) {
                 break;
             }
-            let report = self.epoch(trainer.as_mut(), &checkpoint.record.epochs, observer)?;
+            let report = self.epoch(trainer.as_mut(), &preprocess, &checkpoint.record.epochs, observer)?;
             checkpoint.weights = trainer.weights()?;
             checkpoint.state = trainer.state()?;
-            let (report, confusion) = self.judge(&checkpoint.weights, report)?;
+            let (report, confusion) = self.judge(&checkpoint.weights, &preprocess, report)?;
             checkpoint.record.epochs.push(report);
             if let Some(path) = &self.save {
                 checkpoint.write(path)?;
@@ -237,13 +251,15 @@ impl Fit<'_> {
     fn epoch(
         &self,
         trainer: &mut dyn Trainer,
+        preprocess: &Preprocess,
         done: &[EpochReport],
         observer: &mut dyn Observer,
     ) -> Result<EpochReport> {
         let (start, epoch) = (Instant::now(), done.len());
         let losses: Vec<f64> = done.iter().map(|report| report.train_loss).collect();
-        let order = Order::Shuffled { seed: self.settings.seed, epoch: epoch as u64 };
-        let batches = Batches::new(self.train, self.preprocess, self.settings.batch, order);
+        let Settings { seed, batch, augmentation, .. } = self.settings;
+        let order = Order::Shuffled { seed, epoch: epoch as u64 };
+        let batches = Batches::new(self.train, preprocess, batch, order).augmented(augmentation, seed, epoch as u64);
         let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
         let (mut loss, mut correct, mut images) = (0.0, 0, 0);
         beside(batches, |batches| -> Result<()> {
@@ -268,10 +284,15 @@ impl Fit<'_> {
         })
     }
 
-    fn judge(&self, weights: &Weights, report: EpochReport) -> Result<(EpochReport, Confusion)> {
+    fn judge(
+        &self,
+        weights: &Weights,
+        preprocess: &Preprocess,
+        report: EpochReport,
+    ) -> Result<(EpochReport, Confusion)> {
         let start = Instant::now();
         let model = (self.network, weights);
-        let confusion = evaluate(self.backend, model, self.preprocess, self.test, TEST_BATCH, |_| {})?;
+        let confusion = evaluate(self.backend, model, preprocess, self.test, TEST_BATCH, |_| {})?;
         let test_images_per_s = confusion.total() as f64 / start.elapsed().as_secs_f64();
         Ok((EpochReport { test_accuracy: confusion.accuracy(), test_images_per_s, ..report }, confusion))
     }

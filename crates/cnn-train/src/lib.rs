@@ -13,7 +13,7 @@ mod schedule;
 pub mod data;
 pub mod metrics;
 
-pub use checkpoint::{Checkpoint, Record};
+pub use checkpoint::{Checkpoint, Record, TrainedOn};
 pub use error::{Error, Result};
 pub use fit::{EpochReport, Fit, Observer, Settings, Silent};
 pub use schedule::{Course, Schedule};

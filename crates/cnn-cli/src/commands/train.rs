@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use cnn::train::data::{Dataset, Split};
+use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
 use cnn::training::Clip;
@@ -189,6 +189,8 @@ impl Train {
             initialization,
             patience: self.patience,
             seed: self.seed,
+            augmentation: Augmentation::default(),
+            normalization: None,
         }
     }
 }

@@ -2,6 +2,31 @@
 
 use super::pixels::Pixels;
 
+/// What brings each channel to mean 0 and deviation 1, both of values in [0, 1].
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalization {
+    /// Subtracted, for each channel.
+    pub mean: Vec<f32>,
+    /// What the difference is divided by, for each channel.
+    pub deviation: Vec<f32>,
+}
+
+impl Normalization {
+    /// What is out of range, if anything is.
+    pub fn check(&self) -> Result<(), String> {
+        let (mean, deviation) = (&self.mean, &self.deviation);
+        let in_range = mean.iter().all(|mean| mean.is_finite())
+            && deviation.iter().all(|&deviation| deviation > 0.0 && deviation.is_finite());
+        match mean.len() == deviation.len() && in_range {
+            true => Ok(()),
+            false => {
+                Err(format!("mean {mean:?} and deviation {deviation:?}: one of each a channel, deviations above 0"))
+            }
+        }
+    }
+}
+
 /// Appends the planes, each normalised and in the middle of a dark border.
 pub(super) fn append(pixels: &Pixels<'_>, border: usize, (means, deviations): (&[f32], &[f32]), values: &mut Vec<f32>) {
     let [_, rows, columns] = pixels.shape();

@@ -1,4 +1,4 @@
-//! Batches of a data set, in order or shuffled, decoded and preprocessed as they are taken.
+//! Batches of a data set, in order or shuffled, decoded, augmented and preprocessed as they are taken.
 
 use cnn_core::{Shape, Tensor};
 use cnn_models::Preprocess;
@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{Batch, Dataset};
+use super::{Augmentation, Batch, Dataset};
 use crate::Result;
 
 /// The order in which images are taken.
@@ -30,6 +30,8 @@ pub struct Batches<'a> {
     preprocess: &'a Preprocess,
     order: Vec<usize>,
     size: usize,
+    /// With the seed and the epoch.
+    augmentation: Option<(Augmentation, [u64; 2])>,
     next: usize,
 }
 
@@ -42,7 +44,13 @@ impl<'a> Batches<'a> {
             rng.set_stream(epoch);
             indices.shuffle(&mut rng);
         }
-        Batches { data, preprocess, order: indices, size: size.max(1), next: 0 }
+        Batches { data, preprocess, order: indices, size: size.max(1), augmentation: None, next: 0 }
+    }
+
+    /// The same with images changed by chance. What becomes of an image depends on the seed, the epoch and its number
+    /// in the data set, not on its batch.
+    pub fn augmented(self, augmentation: Augmentation, seed: u64, epoch: u64) -> Self {
+        Batches { augmentation: Some((augmentation, [seed, epoch])), ..self }
     }
 
     /// Number of batches.
@@ -72,7 +80,10 @@ impl<'a> Batches<'a> {
         let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
         let mut values = Vec::with_capacity(shape.elements());
         for &index in indices {
-            let pixels = self.data.image(index, self.preprocess)?;
+            let mut pixels = self.data.image(index, self.preprocess)?;
+            if let Some((augmentation, [seed, epoch])) = self.augmentation {
+                pixels = augmentation.apply(pixels, [seed, epoch, index as u64])?;
+            }
             self.preprocess.normalize(&pixels, &mut values)?;
         }
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
@@ -82,6 +93,8 @@ impl<'a> Batches<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn labels(order: Order) -> Vec<u32> {
@@ -107,5 +120,27 @@ mod tests {
         assert_ne!(first, labels(Order::Shuffled { seed: 2, epoch: 0 }));
         first.sort_unstable();
         assert_eq!(first, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_image_is_changed_alike_in_any_batch_and_order() {
+        let bytes = (0..784 * 10).map(|i| (i % 251) as u8).collect();
+        let data = Dataset::new([1, 28, 28], bytes, (0..10).collect()).unwrap();
+        let images = |size, order, augmentation| -> BTreeMap<u32, Vec<f32>> {
+            let mut batches = Batches::new(&data, &Preprocess::MNIST, size, order).augmented(augmentation, 9, 2);
+            let mut all = BTreeMap::new();
+            while let Some((images, labels)) = batches.next_batch().unwrap() {
+                let images: Vec<Vec<f32>> = images.to_f32().chunks(1024).map(<[f32]>::to_vec).collect();
+                all.extend(labels.into_iter().zip(images));
+            }
+            all
+        };
+        let augmentation = Augmentation { crop: 3, flip: true };
+        let given = images(3, Order::Given, augmentation);
+        assert_eq!(given, images(4, Order::Shuffled { seed: 1, epoch: 1 }, augmentation));
+        assert_ne!(given, images(3, Order::Given, Augmentation::default()));
+        // What comes in from outside is what the border is.
+        let dark = (0.0 - 0.1307) / 0.3081;
+        assert!(given.values().all(|image| image[..64].iter().all(|&value| value == dark)));
     }
 }

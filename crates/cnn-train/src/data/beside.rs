@@ -62,7 +62,7 @@ fn on_threads<R>(batches: Batches<'_>, threads: usize, work: impl FnOnce(&mut Be
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Dataset, Order};
+    use crate::data::{Augmentation, Dataset, Order};
 
     #[test]
     fn batches_come_in_their_order_and_an_early_end_ends_the_threads() {
@@ -70,7 +70,8 @@ mod tests {
         let data = Dataset::new([1, 28, 28], bytes, (0..40).map(|i| i % 10).collect()).unwrap();
         let model = cnn_models::find("lenet5").unwrap();
         let order = Order::Shuffled { seed: 3, epoch: 1 };
-        let batches = || Batches::new(&data, model.preprocess(), 7, order);
+        let augmentation = Augmentation { crop: 2, flip: true };
+        let batches = || Batches::new(&data, model.preprocess(), 7, order).augmented(augmentation, 3, 1);
         for threads in 1..9 {
             let mut plain = batches();
             on_threads(batches(), threads, |beside| {

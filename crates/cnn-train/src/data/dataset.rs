@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cnn_core::Network;
-use cnn_models::{Pixels, Preprocess};
+use cnn_models::{Normalization, Pixels, Preprocess};
 
 use crate::{Error, Result};
 
@@ -132,6 +132,31 @@ impl Dataset {
         self.check_classes(network.output_shape().elements())
     }
 
+    /// Mean and deviation of each channel over all pixels at the model's size. Takes, and decodes, every image once.
+    /// Errors where a channel is the same everywhere.
+    pub fn normalization(&self, preprocess: &Preprocess) -> Result<Normalization> {
+        let channels = preprocess.fitted_shape()[0];
+        let mut sums = vec![[0u128; 3]; channels];
+        for index in 0..self.len() {
+            for ([count, sum, squares], plane) in sums.iter_mut().zip(self.image(index, preprocess)?.planes()) {
+                *count += plane.len() as u128;
+                *sum += u128::from(plane.iter().map(|&byte| u64::from(byte)).sum::<u64>());
+                *squares += u128::from(plane.iter().map(|&byte| u64::from(byte).pow(2)).sum::<u64>());
+            }
+        }
+        let mut normalization = Normalization { mean: Vec::new(), deviation: Vec::new() };
+        for [count, sum, squares] in sums {
+            // Whole numbers, so that nothing is lost where the deviation is small.
+            let variance = (count * squares - sum * sum) as f64;
+            normalization.mean.push((sum as f64 / count as f64 / 255.0) as f32);
+            normalization.deviation.push((variance.sqrt() / count as f64 / 255.0) as f32);
+        }
+        match normalization.deviation.iter().position(|&deviation| deviation == 0.0) {
+            Some(channel) => Err(Error::Data(format!("channel {channel} of all images has the same value everywhere"))),
+            None => Ok(normalization),
+        }
+    }
+
     /// The bytes of an image that lies in memory, as it lies there.
     #[cfg(test)]
     pub(super) fn raw(&self, index: usize) -> &[u8] {
@@ -147,6 +172,8 @@ fn count(channels: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cnn_models::{Digit, Photo};
+
     use super::*;
 
     #[test]
@@ -177,5 +204,21 @@ mod tests {
         assert_eq!(error(3, 0), "data: images of 3 channels, `lenet5` takes 1 channel");
         assert_eq!(error(1, 10), "data: image 0 is of class 10, there are 10");
         assert!(Dataset::of_files(vec![PathBuf::new()], vec![9]).unwrap().check(&network).is_ok());
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_the_pixels() {
+        let digit = Preprocess::Digit(Digit { side: 2, border: 3, mean: 0.0, deviation: 1.0 });
+        let data = Dataset::new([1, 2, 2], vec![0, 0, 0, 0, 255, 255, 255, 255], vec![0, 1]).unwrap();
+        let expected = Normalization { mean: vec![0.5], deviation: vec![0.5] };
+        assert_eq!(data.normalization(&digit).unwrap(), expected);
+
+        let photo = Preprocess::Photo(Photo { shorter_side: 1, crop: 1, mean: [0.0; 3], deviation: [1.0; 3] });
+        let data = Dataset::new([3, 1, 1], vec![0, 51, 100, 102, 51, 200], vec![0, 0]).unwrap();
+        let error = data.normalization(&photo).unwrap_err().to_string();
+        assert_eq!(error, "data: channel 1 of all images has the same value everywhere");
+        let data = Dataset::new([3, 1, 1], vec![0, 51, 100, 102, 153, 200], vec![0, 0]).unwrap();
+        let Normalization { mean, deviation } = data.normalization(&photo).unwrap();
+        assert_eq!((mean, deviation), (vec![0.2, 0.4, 150.0 / 255.0], vec![0.2, 0.2, 50.0 / 255.0]));
     }
 }

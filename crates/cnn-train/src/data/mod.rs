@@ -1,4 +1,4 @@
-//! Data sets, and the batches that training takes from them: read and decoded beside the training.
+//! Data sets, and the batches that training takes from them: read, decoded and augmented beside the training.
 //!
 //! [`Dataset::open`] reads a directory in any of these formats:
 //!
@@ -13,6 +13,7 @@
 //! IDX files are plain or compressed (`.gz`), and may have a dot in their names (`train-images.idx3-ubyte`). Those of
 //! CIFAR lie in the directory or in the folder that their archive unpacks to.
 
+mod augmentation;
 mod batches;
 mod beside;
 pub mod cifar;
@@ -23,6 +24,7 @@ pub mod idx;
 mod mnist;
 mod open;
 
+pub use augmentation::Augmentation;
 pub use batches::{Batches, Order};
 pub use beside::{Batch, Beside, beside};
 pub use dataset::{Dataset, Split};
