@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use cnn::models::{self, Model, weights_file};
+use cnn::train::TrainedOn;
 use cnn::{Backend, BackendOptions, CompileOptions, Network, Plan, Weights};
 
 /// A model with its network.
@@ -26,6 +27,15 @@ pub(crate) fn weights(model: &Model, file: Option<&Path>) -> anyhow::Result<Weig
         (Some(path), _) => Ok(weights_file::map(path)?),
         (None, Some(shipped)) => Ok(shipped?),
         (None, None) => bail!("`{}` comes without weights; pass --weights FILE.safetensors", model.name),
+    }
+}
+
+/// What weights say of the images that they were trained on.
+pub(crate) fn trained_on(weights: &Weights, file: Option<&Path>) -> anyhow::Result<TrainedOn> {
+    let trained_on = TrainedOn::of(weights);
+    match file {
+        Some(file) => trained_on.with_context(|| file.display().to_string()),
+        None => Ok(trained_on?),
     }
 }
 

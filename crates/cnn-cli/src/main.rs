@@ -4,6 +4,7 @@
 
 mod chart;
 mod commands;
+mod data;
 mod load;
 mod output;
 

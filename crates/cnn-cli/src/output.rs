@@ -52,14 +52,16 @@ pub(crate) fn table(header: &[&str], numbers: Range<usize>) -> Table {
     table
 }
 
-/// A row a class, a column for what it was taken for.
-pub(crate) fn confusion_table(confusion: &Confusion) -> Table {
+/// A row a class, with its name where it has one; a column for what it was taken for.
+pub(crate) fn confusion_table(confusion: &Confusion, names: &[String]) -> Table {
     let classes: Vec<String> = (0..confusion.classes()).map(|c| c.to_string()).collect();
     let header: Vec<&str> = std::iter::once("is \\ taken for").chain(classes.iter().map(String::as_str)).collect();
     let mut rows = table(&header, 1..header.len());
     for (truth, class) in classes.iter().enumerate() {
+        let name =
+            names.get(truth).filter(|name| *name != class).map_or(class.clone(), |name| format!("{class} {name}"));
         let counts = confusion.row(truth).iter().map(|&n| if n == 0 { ".".to_string() } else { n.to_string() });
-        rows.add_row(std::iter::once(class.clone()).chain(counts));
+        rows.add_row(std::iter::once(name).chain(counts));
     }
     rows
 }

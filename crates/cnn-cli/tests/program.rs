@@ -329,3 +329,61 @@ fn bad_data_are_named() {
     assert!(refused(&["bench", "lenet5", "--threads", "0"]).contains("at least 1"));
     assert!(refused(&["bench", "lenet5", "--input", "missing.npy"]).starts_with("missing.npy: "));
 }
+
+/// Two of the shipped digits as pictures in folders.
+fn threes_and_fours(names: [&str; 2]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (digit, name) in [3, 4].into_iter().zip(names) {
+        let picture = repository().join(format!("crates/cnn-models/assets/digits/{digit}.png"));
+        for split in ["train", "test"] {
+            let folder = directory.path().join(split).join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            for copy in 0..8 {
+                std::fs::copy(&picture, folder.join(format!("{copy}.png"))).unwrap();
+            }
+        }
+    }
+    directory
+}
+
+#[test]
+fn pictures_in_folders_are_learned_with_their_names() {
+    let data = threes_and_fours(["three", "four"]);
+    let file = data.path().join("out.safetensors");
+    let (data, file) = (text(data.path()), text(&file));
+    let train = ["train", "lenet5", "--data", data, "--batch", "4", "--normalize", "data", "--save", file];
+    let result = json(&[&train[..], &["--crop", "2", "--epochs", "10"]].concat());
+    assert_eq!(result["test_accuracy"], 1.0);
+    assert_eq!(json(&["test", "lenet5", "--data", data, "--weights", file])["test_accuracy"], 1.0);
+    let picture = repository().join("crates/cnn-models/assets/digits/3.png");
+    let classified = json(&["classify", text(&picture), "--weights", file]);
+    assert_eq!(classified["results"][0]["predictions"][0]["label"], "three");
+
+    let resume = [&train[..], &["--epochs", "11", "--resume", file]].concat();
+    assert!(refused(&[&resume[..], &["--crop", "3"]].concat()).contains("crop: 2"));
+    assert!(refused(&[&resume[..], &["--crop", "2", "--flip"]].concat()).contains("flip: false"));
+    json(&[&resume[..], &["--crop", "2"]].concat());
+    let others = threes_and_fours(["drei", "vier"]);
+    let error = refused(&["test", "lenet5", "--data", text(others.path()), "--weights", file]);
+    assert!(error.starts_with(r#"the weights know the classes ["four", "three"]"#), "{error}");
+    std::fs::write(others.path().join("train/vier/0.png"), "no picture").unwrap();
+    let error = refused(&["train", "lenet5", "--data", text(others.path())]);
+    assert!(error.contains("vier/0.png: no PNG or JPEG picture"), "{error}");
+}
+
+#[test]
+fn data_that_the_network_does_not_take_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    for file in (1..=5).map(|i| format!("data_batch_{i}.bin")).chain(["test_batch.bin".to_string()]) {
+        std::fs::write(directory.path().join(file), [3; 3073]).unwrap();
+    }
+    let cifar = text(directory.path());
+    let error = refused(&["train", "lenet5", "--data", cifar, "--normalize", "data"]);
+    assert_eq!(error, "data: images of 3 channels, `lenet5` takes 1 channel");
+    assert_eq!(refused(&["test", "lenet5", "--data", cifar]), error);
+    assert!(refused(&["test", "lenet5", "--data", cifar, "--variant", "coarse"]).contains("CIFAR-10 has none"));
+    let mnist = mnist();
+    assert!(
+        refused(&["train", "lenet5", "--data", text(mnist.path()), "--crop", "28"]).contains("a crop of 28 pixels")
+    );
+}

@@ -53,7 +53,7 @@ pub(crate) struct Bench {
     /// Time training: the plain loops, cpu with one thread and more, ocl; without --batch at 64 images a step.
     #[arg(long, conflicts_with_all = ["ladder", "algorithm", "per_layer", "half", "timed", "tolerance", "save_output", "weights", "input"])]
     training: bool,
-    /// The IDX files of a data set to time training on; noise otherwise.
+    /// A data set to time training on, as for `cnn train`; noise otherwise.
     #[arg(long, value_name = "DIR", requires = "training")]
     data: Option<PathBuf>,
     /// Use half precision for fully connected layers' weights; for all values and weights; or for arithmetic too.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::bail;
 use clap::Args;
-use cnn::models::{Model, Prediction, digits};
+use cnn::models::{Prediction, Preprocess, digits};
 use cnn::{Backend, CompileOptions, Tensor, backends};
 use serde::Serialize;
 
@@ -50,7 +50,9 @@ impl Classify {
         }
         let (model, network) = load::model(&self.model)?;
         let weights = load::weights(model, self.weights.as_deref())?;
-        let pictures = self.pictures(model)?;
+        let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
+        let (labels, preprocess) = (trained_on.labels(model.labels()), trained_on.preprocess(model.preprocess())?);
+        let pictures = self.pictures(&preprocess)?;
         let mut results = Vec::new();
         for backend in self.backends()? {
             let options = CompileOptions::default();
@@ -60,7 +62,7 @@ impl Classify {
                 let start = Instant::now();
                 let probabilities = session.run(picture)?;
                 let ms = 1e3 * start.elapsed().as_secs_f64();
-                let predictions = model.labels().top_k(&probabilities, self.top)?.swap_remove(0);
+                let predictions = labels.top_k(&probabilities, self.top)?.swap_remove(0);
                 results.push(Classified { image: image.clone(), backend: backend.name().to_string(), ms, predictions });
             }
         }
@@ -69,13 +71,13 @@ impl Classify {
     }
 
     /// The pictures as the model wants them, with their names. All of them, so that a bad one is told at once.
-    fn pictures(&self, model: &Model) -> anyhow::Result<Vec<(String, Tensor)>> {
+    fn pictures(&self, preprocess: &Preprocess) -> anyhow::Result<Vec<(String, Tensor)>> {
         let shipped = digits().into_iter().map(|(digit, bytes)| {
-            let picture = model.preprocess().bytes(bytes);
+            let picture = preprocess.bytes(bytes);
             (format!("digit {digit}"), picture)
         });
         let given = self.images.iter().map(|path: &PathBuf| {
-            let picture = model.preprocess().picture(Path::new(path));
+            let picture = preprocess.picture(Path::new(path));
             (path.display().to_string(), picture)
         });
         let all: Vec<_> = if self.images.is_empty() { shipped.collect() } else { given.collect() };

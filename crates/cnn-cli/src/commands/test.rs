@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
-use cnn::train::data::{Dataset, Split};
+use cnn::train::data::Split;
 use cnn::train::metrics::evaluate;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::data::Data;
 use crate::load;
 use crate::output::{Output, confusion_table};
 
@@ -17,9 +18,8 @@ use crate::output::{Output, confusion_table};
 pub(crate) struct Test {
     /// The network.
     model: String,
-    /// Directory of t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, plain or .gz.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Data,
     /// Its weights, a safetensors file; those that come with the model otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -42,14 +42,21 @@ impl Test {
         let (model, network) = load::model(&self.model)?;
         let weights = load::weights(model, self.weights.as_deref())?;
         let backend = load::backend(&self.backend, self.threads)?;
-        let mut data = Dataset::open(&self.data, Split::Test)?;
-        data.truncate(self.limit.unwrap_or(usize::MAX));
+        let data = self.data.open(Split::Test, self.limit)?;
+        let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
+        let preprocess = trained_on.preprocess(model.preprocess())?;
+        ensure!(
+            trained_on.classes.is_empty() || data.classes().is_empty() || trained_on.classes == data.classes(),
+            "the weights know the classes {:?}, the data set has {:?}",
+            trained_on.classes,
+            data.classes(),
+        );
 
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}")?;
         let bar = ProgressBar::new(data.len() as u64).with_style(style);
         let start = Instant::now();
         let model_and_weights = (&network, &weights);
-        let evaluated = evaluate(backend.as_ref(), model_and_weights, model.preprocess(), &data, self.batch, |done| {
+        let evaluated = evaluate(backend.as_ref(), model_and_weights, &preprocess, &data, self.batch, |done| {
             bar.set_position(done as u64);
         });
         bar.finish_and_clear();
@@ -58,7 +65,7 @@ impl Test {
             None => evaluated?,
         };
         let images_per_s = confusion.total() as f64 / start.elapsed().as_secs_f64();
-        output.say(confusion_table(&confusion).trim_fmt());
+        output.say(confusion_table(&confusion, data.classes()).trim_fmt());
         let accuracy = confusion.accuracy();
         output.say(format!("{:.4} of {} images right, {images_per_s:.0} images/s", accuracy, confusion.total()));
         output.finish(&serde_json::json!({

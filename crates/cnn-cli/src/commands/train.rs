@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use cnn::models::Preprocess;
 use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
@@ -11,6 +12,7 @@ use cnn::{Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::chart::chart;
+use crate::data::{Data, Normalize};
 use crate::load;
 use crate::output::{Output, confusion_table};
 
@@ -19,9 +21,8 @@ use crate::output::{Output, confusion_table};
 pub(crate) struct Train {
     /// The network.
     model: String,
-    /// Directory of train-images-idx3-ubyte, train-labels-idx1-ubyte and the t10k pair, plain or .gz.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[command(flatten)]
+    data: Data,
     /// auto, cpu or reference.
     #[arg(long, default_value = "auto")]
     backend: String,
@@ -70,10 +71,20 @@ pub(crate) struct Train {
     /// How the first weights are spread.
     #[arg(long, value_enum, default_value = "he")]
     initialization: InitializationName,
+    /// Put so many pixels around each training image, and cut one of its size out of that anywhere.
+    #[arg(long, value_name = "PIXELS", default_value_t = 0)]
+    crop: usize,
+    /// Mirror every other training image, by chance.
+    #[arg(long)]
+    flip: bool,
+    /// Mean and deviation of the images: data for those of the training set, or one of each a channel, as in
+    /// 0.5,0.5,0.5:0.2,0.2,0.2; the model's otherwise.
+    #[arg(long, value_name = "MEAN:DEVIATION")]
+    normalize: Option<Normalize>,
     /// Stop after so many epochs without a better test accuracy.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<usize>,
-    /// Of first weights, order of images, dropout: the same seed gives the same bits.
+    /// Of first weights, order and changes of images, dropout: the same seed gives the same bits.
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
     /// Write weights and training state here after every epoch.
@@ -113,16 +124,16 @@ impl Train {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let (model, network) = load::model(&self.model)?;
         let backend = load::backend(&self.backend, self.threads)?;
-        let mut train = Dataset::open(&self.data, Split::Train)?;
-        train.truncate(self.limit.unwrap_or(usize::MAX));
-        let test = Dataset::open(&self.data, Split::Test)?;
+        let train = self.data.open(Split::Train, self.limit)?;
+        let test = self.data.open(Split::Test, None)?;
+        train.check(&network)?;
         let mut fit = Fit {
             backend: backend.as_ref(),
             network: &network,
             preprocess: model.preprocess(),
             train: &train,
             test: &test,
-            settings: self.settings(),
+            settings: self.settings(&train, model.preprocess())?,
             save: self.save.clone(),
         };
         let mut show = Show { output, bar: progress_bar(train.len())?, confusion: None };
@@ -139,7 +150,7 @@ impl Train {
         };
         show.bar.finish_and_clear();
         if let Some(confusion) = &show.confusion {
-            output.say(confusion_table(confusion).trim_fmt());
+            output.say(confusion_table(confusion, train.classes()).trim_fmt());
         }
         if let Some(path) = &self.curve {
             draw(path, network.name(), &done.record.epochs)?;
@@ -161,7 +172,7 @@ impl Train {
         }))
     }
 
-    fn settings(&self) -> Settings {
+    fn settings(&self, train: &Dataset, preprocess: &Preprocess) -> anyhow::Result<Settings> {
         let schedule = match self.schedule {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Cosine => Schedule::Cosine,
@@ -178,7 +189,8 @@ impl Train {
         if let Optimizer::Sgd { momentum, .. } | Optimizer::Nesterov { momentum, .. } = &mut optimizer {
             *momentum = self.momentum;
         }
-        Settings {
+        let normalization = self.normalize.as_ref().map(|normalize| normalize.of(train, preprocess));
+        Ok(Settings {
             batch: self.batch,
             epochs: self.epochs,
             learning_rate: self.learning_rate,
@@ -189,9 +201,9 @@ impl Train {
             initialization,
             patience: self.patience,
             seed: self.seed,
-            augmentation: Augmentation::default(),
-            normalization: None,
-        }
+            augmentation: Augmentation { crop: self.crop, flip: self.flip },
+            normalization: normalization.transpose()?,
+        })
     }
 }
 
