@@ -8,6 +8,8 @@ pub use networks::{build_and_run, network};
 
 use cnn::models::{find, npy, weights_file};
 use cnn::opencl::Tuning;
+use cnn::train::data::Dataset;
+use cnn::train::data::cifar::{Kind, Records};
 use cnn::train::data::idx::Idx;
 
 /// Reads a safetensors file, checks it against a network, and looks at every tensor.
@@ -42,6 +44,15 @@ pub fn tuning(bytes: &[u8]) {
 pub fn idx(bytes: &[u8]) {
     if let Ok(idx) = Idx::from_bytes(bytes) {
         assert_eq!(idx.shape.iter().product::<usize>(), idx.data.len());
+    }
+}
+
+/// Reads a file of CIFAR-10 and of CIFAR-100.
+pub fn cifar(bytes: &[u8]) {
+    for kind in [Kind::Ten, Kind::Fine, Kind::Coarse] {
+        let Ok(Records { images, labels }) = Records::from_bytes(kind, bytes) else { continue };
+        let data = Dataset::new([3, 32, 32], images, labels).expect("an image a label");
+        data.check_classes(kind.classes()).expect("labels in range");
     }
 }
 

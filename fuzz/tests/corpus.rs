@@ -31,6 +31,11 @@ fn idx() {
 }
 
 #[test]
+fn cifar() {
+    run("cifar", cnn_fuzz::cifar);
+}
+
+#[test]
 fn npy() {
     run("npy", cnn_fuzz::npy);
 }
