@@ -48,6 +48,7 @@ pub(super) fn run(
     (batch, threads): (usize, Option<usize>),
 ) -> anyhow::Result<()> {
     let all = images(data, preprocess, network.output_shape().elements())?;
+    all.check(network)?;
     let part = |count: usize| {
         let mut part = all.clone();
         part.truncate(count);

@@ -60,7 +60,7 @@ impl<'a> Batches<'a> {
 
     /// How many threads have work enough to make them.
     pub(super) fn threads(&self) -> usize {
-        /// Decoding takes as long as a step of a small network; this many keep ahead of a larger one too.
+        /// Decoding files is work for several; more of them would take the cores from the training.
         const MOST: usize = 4;
         match self.data.is_decoded_late() {
             true => std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST)),

@@ -35,7 +35,7 @@ pub fn beside<R>(batches: Batches<'_>, work: impl FnOnce(&mut Beside) -> R) -> R
 }
 
 fn on_threads<R>(batches: Batches<'_>, threads: usize, work: impl FnOnce(&mut Beside) -> R) -> R {
-    /// Batches that lie ready at most.
+    /// Batches that lie ready, a thread's share of them rounded up.
     const AHEAD: usize = 4;
     std::thread::scope(|scope| {
         let batches = &batches;

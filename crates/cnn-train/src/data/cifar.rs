@@ -208,7 +208,7 @@ mod tests {
         std::fs::remove_file(folder.join("batches.meta.txt")).unwrap();
         std::fs::remove_file(folder.join("data_batch_4.bin")).unwrap();
         let error = Dataset::open(&folder, Split::Train).unwrap_err().to_string();
-        assert!(error.contains("data_batch_4.bin: No such file"), "{error}");
+        assert!(error.contains("data_batch_4.bin: "), "{error}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Dataset {
     }
 
     /// Whether images are decoded as they are taken.
-    pub fn is_decoded_late(&self) -> bool {
+    pub(super) fn is_decoded_late(&self) -> bool {
         matches!(self.images, Images::Files(_))
     }
 
