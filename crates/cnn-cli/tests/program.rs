@@ -223,7 +223,7 @@ fn train_saves_resumes_and_survives_a_kill() {
 fn unknown_names_are_told_the_known() {
     assert_eq!(
         refused(&["classify", "--model", "alexnet"]),
-        "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16"
+        "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16, vgg8"
     );
     assert_eq!(
         refused(&["classify", "--backend", "gpu"]),

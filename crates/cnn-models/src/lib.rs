@@ -49,4 +49,4 @@ pub use labels::{Labels, Prediction};
 pub use lenet::{lenet5, lenet5_original};
 pub use preprocess::{Digit, Normalization, Photo, Pixels, Preprocess};
 pub use registry::{Model, find, models};
-pub use vgg::vgg16;
+pub use vgg::{vgg8, vgg16};

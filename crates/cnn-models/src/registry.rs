@@ -19,7 +19,7 @@ pub struct Model {
     shipped: Option<&'static [u8]>,
 }
 
-static MODELS: [Model; 3] = [
+static MODELS: [Model; 4] = [
     Model {
         name: "lenet5",
         summary: "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits",
@@ -42,6 +42,14 @@ static MODELS: [Model; 3] = [
         build: vgg::vgg16,
         preprocess: Preprocess::IMAGENET,
         labels: Labels::imagenet,
+        shipped: None,
+    },
+    Model {
+        name: "vgg8",
+        summary: "VGG in small, with batch normalisation: handwritten digits, and pictures of their size",
+        build: vgg::vgg8,
+        preprocess: Preprocess::MNIST,
+        labels: Labels::digits,
         shipped: None,
     },
 ];
@@ -109,6 +117,6 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_the_known_ones() {
         let error = find("lenet").unwrap_err().to_string();
-        assert_eq!(error, "unknown model `lenet`; known are lenet5, lenet5-original, vgg16");
+        assert_eq!(error, "unknown model `lenet`; known are lenet5, lenet5-original, vgg16, vgg8");
     }
 }

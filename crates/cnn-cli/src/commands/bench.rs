@@ -50,7 +50,8 @@ pub(crate) struct Bench {
     /// The folder that --ladder writes its two figures to.
     #[arg(long, value_name = "FOLDER", default_value = ".", requires = "ladder")]
     figures: PathBuf,
-    /// Time training: the plain loops, cpu with one thread and more, ocl; without --batch at 64 images a step.
+    /// Time training: the plain loops, cpu with one thread and more, ocl, or --backend alone; without --batch at 64 images a
+    /// step.
     #[arg(long, conflicts_with_all = ["ladder", "algorithm", "per_layer", "half", "timed", "tolerance", "save_output", "weights", "input"])]
     training: bool,
     /// A data set to time training on, as for `cnn train`; noise otherwise.
@@ -111,7 +112,8 @@ impl Bench {
         let (model, network) = load::model(&self.model)?;
         if self.training {
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
-            return bench_training::run(output, (&network, model.preprocess()), data, (batch, self.threads));
+            let backend = Some(&self.backend[..]).filter(|&name| name != "auto");
+            return bench_training::run(output, (&network, model.preprocess()), data, (batch, self.threads), backend);
         }
         let weights = self.weights(output, model, &network)?;
         let input = self.input(&network)?;

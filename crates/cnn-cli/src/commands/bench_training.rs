@@ -18,9 +18,16 @@ use crate::output::{Output, table};
 const TRAIN: f64 = 60_000.0;
 const TEST: f64 = 10_000.0;
 
-/// Images that the plain loops are timed on, and all others.
+/// Images of a network as small as LeNet-5 that the plain loops are timed on, and all others.
 const FEW: usize = 640;
 const MANY: usize = 38_400;
+
+/// As many of those as take the time that they take LeNet-5, in whole batches.
+fn images_for(network: &Network, count: usize, batch: usize) -> usize {
+    const LENET5: u64 = 850_000;
+    let share = LENET5 as f64 / network.flops().max(1) as f64;
+    ((count as f64 * share) as usize).clamp(2 * batch, MANY).next_multiple_of(batch)
+}
 
 #[derive(Serialize)]
 struct Row {
@@ -31,23 +38,26 @@ struct Row {
 }
 
 /// The data set's images where there is one, else noise of the model's size.
-fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize) -> anyhow::Result<Dataset> {
+fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize, count: usize) -> anyhow::Result<Dataset> {
     if let Some(folder) = data {
         return Ok(Dataset::open(folder, Split::Train)?);
     }
     let shape = preprocess.fitted_shape();
     let noise = |i: usize| (i.wrapping_mul(0x9e37_79b9) >> 13) as u8;
-    let labels = (0..MANY).map(|i| (i % classes) as u32).collect();
-    Ok(Dataset::new(shape, (0..MANY * shape.iter().product::<usize>()).map(noise).collect(), labels)?)
+    let labels = (0..count).map(|i| (i % classes) as u32).collect();
+    Ok(Dataset::new(shape, (0..count * shape.iter().product::<usize>()).map(noise).collect(), labels)?)
 }
 
+/// `backend` alone where it is given, else all.
 pub(super) fn run(
     output: &Output,
     (network, preprocess): (&Network, &Preprocess),
     data: Option<&Path>,
     (batch, threads): (usize, Option<usize>),
+    backend: Option<&str>,
 ) -> anyhow::Result<()> {
-    let all = images(data, preprocess, network.output_shape().elements())?;
+    let [few, many] = [FEW, MANY].map(|count| images_for(network, count, batch));
+    let all = images(data, preprocess, network.output_shape().elements(), many)?;
     all.check(network)?;
     let part = |count: usize| {
         let mut part = all.clone();
@@ -63,15 +73,19 @@ pub(super) fn run(
         rows.push(row);
         Ok(())
     };
-    add("reference".to_string(), load::backend("reference", None)?.as_ref(), FEW)?;
-    for threads in 1..=most {
-        add(format!("cpu, {threads} threads"), load::backend("cpu", Some(threads))?.as_ref(), MANY)?;
-    }
-    match load::backend("ocl", None) {
-        Ok(ocl) => {
-            add("ocl".to_string(), ocl.as_ref(), MANY).unwrap_or_else(|error| output.say(format!("ocl: {error}")))
+    if let Some(name) = backend {
+        add(name.to_string(), load::backend(name, threads)?.as_ref(), if name == "reference" { few } else { many })?;
+    } else {
+        add("reference".to_string(), load::backend("reference", None)?.as_ref(), few)?;
+        for threads in 1..=most {
+            add(format!("cpu, {threads} threads"), load::backend("cpu", Some(threads))?.as_ref(), many)?;
         }
-        Err(error) => output.say(format!("ocl: {error}")),
+        match load::backend("ocl", None) {
+            Ok(ocl) => {
+                add("ocl".to_string(), ocl.as_ref(), many).unwrap_or_else(|error| output.say(format!("ocl: {error}")))
+            }
+            Err(error) => output.say(format!("ocl: {error}")),
+        }
     }
     let header = ["", "training, s", "speed-up", "images/s", "testing, s", "speed-up", "images/s"];
     let mut shown = table(&header, 1..header.len());

@@ -23,7 +23,7 @@ pub(crate) struct Train {
     model: String,
     #[command(flatten)]
     data: Data,
-    /// auto, cpu or reference.
+    /// auto, cpu, ocl or reference.
     #[arg(long, default_value = "auto")]
     backend: String,
     /// Threads of the cpu backend; the physical cores otherwise.
