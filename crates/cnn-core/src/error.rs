@@ -147,6 +147,12 @@ pub enum Error {
         /// Bytes asked for.
         bytes: usize,
     },
+    /// A recipe that no training can follow.
+    #[error("recipe: {reason}")]
+    Recipe {
+        /// What is wrong.
+        reason: String,
+    },
     /// The backend does not offer this.
     #[error("backend `{backend}`: {reason}")]
     Backend {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use cnn_core::training::Clip;
+use cnn_core::training::{Clip, Partial};
 use cnn_core::{Backend, Initialization, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
 use cnn_models::{Normalization, Preprocess};
 
@@ -35,7 +35,7 @@ pub struct Settings {
     pub initialization: Initialization,
     /// Stops after so many epochs without a better test accuracy.
     pub patience: Option<usize>,
-    /// Of the first weights, the order of the images, their changes and whatever layers draw.
+    /// Of the first weights, the order of the images, their changes, whatever layers draw and which of them learn.
     pub seed: u64,
     /// How the images that are learned from are changed.
     #[serde(default)]
@@ -43,6 +43,9 @@ pub struct Settings {
     /// Mean and deviation of the images, where they are not those of the model's preprocessing.
     #[serde(default)]
     pub normalization: Option<Normalization>,
+    /// Which part of the layers learns at a step; all where nothing is said.
+    #[serde(default)]
+    pub partial: Option<Partial>,
 }
 
 impl Default for Settings {
@@ -61,6 +64,7 @@ impl Default for Settings {
             seed: 1,
             augmentation: Augmentation::default(),
             normalization: None,
+            partial: None,
         }
     }
 }
@@ -85,12 +89,13 @@ impl Settings {
         };
         let rate = positive("learning rate", self.learning_rate);
         let normalization = self.normalization.as_ref().map_or(Ok(()), Normalization::check);
-        let all = [sizes, rate, self.optimizer.check(), clip, self.schedule.check(), warm_up, normalization];
+        let partial = self.partial.as_ref().map_or(Ok(()), Partial::check);
+        let all = [sizes, rate, self.optimizer.check(), clip, self.schedule.check(), warm_up, normalization, partial];
         all.into_iter().collect::<std::result::Result<(), String>>().map_err(Error::Setting)
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe::new(self.optimizer).clip(self.clip).seed(self.seed)
+        Recipe::new(self.optimizer).clip(self.clip).partial(self.partial).seed(self.seed)
     }
 
     fn rate(&self, course: Course<'_>) -> f32 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cnn_core::training::Clip;
+use cnn_core::training::{Clip, Partial};
 use cnn_core::{Backend, Initialization, Optimizer, Weights};
 use cnn_cpu::Cpu;
 use cnn_train::data::{Dataset, Split};
@@ -107,6 +107,41 @@ fn every_optimizer_learns() {
 }
 
 #[test]
+fn a_part_of_the_layers_at_a_time_learns_and_resumes_with_the_same_bits() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lenet5.safetensors");
+    let settings = |epochs| {
+        let (partial, schedule) = (Some(Partial { share: 0.4 }), Schedule::Constant);
+        Settings {
+            epochs,
+            partial,
+            optimizer: Optimizer::sgd(0.5),
+            batch: 16,
+            learning_rate: 0.05,
+            schedule,
+            ..Settings::default()
+        }
+    };
+    let straight = with_fit(1, settings(12), None, |fit| fit.run(&mut Silent).unwrap());
+    let last = straight.record.epochs[11];
+    assert!(last.test_accuracy > 0.8, "{last:?}");
+    with_fit(2, settings(7), Some(path.clone()), |fit| fit.run(&mut Silent).unwrap());
+    let checkpoint = Checkpoint::read(&path).unwrap();
+    let resumed = with_fit(3, settings(12), None, |fit| fit.resume(&checkpoint, &mut Silent).unwrap());
+    assert_eq!(bits(&straight.weights), bits(&resumed.weights));
+    assert_eq!(bits(&straight.state), bits(&resumed.state));
+}
+
+#[test]
+fn settings_from_before_an_option_have_it_off() {
+    let mut old = serde_json::to_value(Settings::default()).unwrap();
+    for name in ["augmentation", "normalization", "partial"] {
+        old.as_object_mut().unwrap().remove(name).unwrap();
+    }
+    assert_eq!(serde_json::from_value::<Settings>(old).unwrap(), Settings::default());
+}
+
+#[test]
 fn a_training_that_gets_no_better_is_over() {
     let settings = Settings { learning_rate: 1e-12, patience: Some(2), ..Settings::default() };
     let epochs = with_fit(1, settings, None, |fit| fit.run(&mut Silent).unwrap()).record.epochs;
@@ -138,6 +173,9 @@ fn settings_out_of_range_are_told() {
         Settings { clip: Some(Clip::Norm(0.0)), ..Settings::default() },
         Settings { warm_up: f64::NAN, ..Settings::default() },
         Settings { schedule: Schedule::Step { every: 0, factor: 0.5 }, ..Settings::default() },
+        Settings { partial: Some(Partial { share: 0.0 }), ..Settings::default() },
+        Settings { partial: Some(Partial { share: 1.5 }), ..Settings::default() },
+        Settings { partial: Some(Partial { share: f64::NAN }), ..Settings::default() },
     ] {
         let result = with_fit(1, settings.clone(), None, |fit| fit.run(&mut Silent));
         assert!(matches!(result, Err(Error::Setting(_))), "{settings:?}");

@@ -7,7 +7,7 @@ use cnn::models::Preprocess;
 use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
-use cnn::training::Clip;
+use cnn::training::{Clip, Partial};
 use cnn::{Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -68,6 +68,9 @@ pub(crate) struct Train {
     /// Cut each gradient off at this value.
     #[arg(long, value_name = "VALUE", conflicts_with = "clip_norm")]
     clip_value: Option<f32>,
+    /// Learn this share of the layers at each step, by turns, above 0 up to 1.
+    #[arg(long, value_name = "SHARE")]
+    partial: Option<f64>,
     /// How the first weights are spread.
     #[arg(long, value_enum, default_value = "he")]
     initialization: InitializationName,
@@ -84,7 +87,7 @@ pub(crate) struct Train {
     /// Stop after so many epochs without a better test accuracy.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<usize>,
-    /// Of first weights, order and changes of images, dropout: the same seed gives the same bits.
+    /// Of first weights, order and changes of images, dropout, turns of layers: the same seed gives the same bits.
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
     /// Write weights and training state here after every epoch.
@@ -198,6 +201,7 @@ impl Train {
             warm_up: self.warm_up,
             optimizer,
             clip: self.clip_norm.map(Clip::Norm).or(self.clip_value.map(Clip::Value)),
+            partial: self.partial.map(|share| Partial { share }),
             initialization,
             patience: self.patience,
             seed: self.seed,

@@ -51,7 +51,8 @@ pub trait Session: Send {
 
 /// Learns on one device, one mini-batch at a time.
 pub trait Trainer: Send {
-    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final.
+    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final, where the
+    /// step learns a part of the layers ([`Recipe::partial`]) of that part's alone.
     /// The loss is the mean softmax cross-entropy, over the network's output where it does not end in a softmax and
     /// over that softmax's input where it does.
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats>;

@@ -1,6 +1,6 @@
 //! What a caller tells a backend, and what a backend tells of its device.
 
-use crate::training::{Clip, Optimizer};
+use crate::training::{Clip, Optimizer, Partial};
 use crate::{Error, Result};
 
 /// The hardware behind a backend.
@@ -183,7 +183,9 @@ pub struct Recipe {
     pub optimizer: Optimizer,
     /// A bound on gradients.
     pub clip: Option<Clip>,
-    /// Seed of everything that is drawn in a step, such as dropout.
+    /// Which part of the layers learns at a step; all where nothing is said.
+    pub partial: Option<Partial>,
+    /// Seed of everything that is drawn in a step, such as dropout and the layers that learn.
     pub seed: u64,
 }
 
@@ -196,6 +198,12 @@ impl Recipe {
     /// Bounds gradients.
     pub fn clip(mut self, clip: impl Into<Option<Clip>>) -> Self {
         self.clip = clip.into();
+        self
+    }
+
+    /// Learns a part of the layers at each step.
+    pub fn partial(mut self, partial: impl Into<Option<Partial>>) -> Self {
+        self.partial = partial.into();
         self
     }
 

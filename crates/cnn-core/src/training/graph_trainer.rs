@@ -91,7 +91,10 @@ impl<K: LayerKernels> GraphTrainer<K> {
 
     fn backward(&mut self, batch: usize, ready: &mut dyn GradientSink) -> Result<()> {
         for node in (0..self.learner.depth).rev() {
-            let mode = self.learner.mode(node, 0);
+            if !self.learner.wants(self.learner.network.output_of(node)) {
+                continue;
+            }
+            let (mode, is_due) = (self.learner.mode(node, 0), self.learner.is_due(node));
             let Learner { network, values: parameters, learned, .. } = &mut self.learner;
             let n = &network.nodes()[node];
             let value = network.output_of(node);
@@ -113,7 +116,7 @@ impl<K: LayerKernels> GraphTrainer<K> {
             }
             taken.give_back(&mut self.gradients, &n.inputs);
             self.gradients[value.index()] = dy;
-            for (l, slope) in learned[node].iter().zip(slopes).filter(|(l, _)| l.is_learned()) {
+            for (l, slope) in learned[node].iter().zip(slopes).filter(|(l, _)| is_due && l.is_learned()) {
                 ready.ready(&l.parameter.name, slope)?;
             }
         }

@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::partial::Turns;
 use super::{Moment, Optimizer};
 use crate::backend::Recipe;
 use crate::layers::{Mode, Role};
@@ -67,10 +68,16 @@ pub struct Learner {
     pub learned: Vec<Vec<Learned>>,
     recipe: Recipe,
     step: u64,
+    turns: Turns,
+    /// By node: whether the step to come learns its parameters.
+    due: Vec<bool>,
+    /// By value: whether something that is due lies on the way to it.
+    wanted: Vec<bool>,
 }
 
 impl Learner {
-    /// Takes up `weights`. Errors where they are not the network's, or where the network has nothing to learn.
+    /// Takes up `weights`. Errors where they are not the network's, where the network has nothing to learn, or where the recipe
+    /// is out of range.
     pub fn new(network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Self> {
         weights.check(network)?;
         let nodes = network.nodes();
@@ -89,7 +96,7 @@ impl Learner {
             return wrong("only a softmax, nothing to train".to_string());
         }
         let mut values = Vec::new();
-        let mut learned = Vec::new();
+        let mut learned: Vec<Vec<Learned>> = Vec::new();
         for node in 0..nodes.len() {
             values.push(weights.of_node(network, node)?.into_iter().map(Vec::from).collect());
             let keep = |parameter: NamedParameter| {
@@ -99,7 +106,38 @@ impl Learner {
             };
             learned.push(network.parameters_of(node).into_iter().map(keep).collect());
         }
-        Ok(Learner { network: network.clone(), depth, logits, values, learned, recipe: recipe.clone(), step: 0 })
+        let learns = |node: &usize| learned[*node].iter().any(Learned::is_learned);
+        let turns = Turns::new(recipe.partial, (0..depth).filter(learns).collect(), recipe.seed)
+            .map_err(|reason| Error::Recipe { reason })?;
+        let (network, recipe) = (network.clone(), recipe.clone());
+        let (due, wanted) = (vec![false; nodes.len()], vec![false; network.value_count()]);
+        let mut learner = Learner { network, depth, logits, values, learned, recipe, step: 0, turns, due, wanted };
+        learner.come_to(0);
+        Ok(learner)
+    }
+
+    /// Makes `step` the one to come.
+    fn come_to(&mut self, step: u64) {
+        self.step = step;
+        self.due.fill(false);
+        for node in self.turns.due(step) {
+            self.due[node] = true;
+        }
+        for (node, n) in self.network.nodes().iter().enumerate() {
+            let wanted = self.due[node] || n.inputs.iter().any(|&value| self.wants(value));
+            self.wanted[self.network.output_of(node).index()] = wanted;
+        }
+    }
+
+    /// Whether the step to come learns a node's parameters: those that [`Recipe::partial`] leaves out keep their weights, and
+    /// their gradients need not be known.
+    pub fn is_due(&self, node: usize) -> bool {
+        self.due[node]
+    }
+
+    /// Whether the step to come needs the gradient of a value: whether something that is due lies on the way to it.
+    pub fn wants(&self, value: ValueId) -> bool {
+        self.wanted[value.index()]
     }
 
     /// What a node's layer runs in: its own seed in each step.
@@ -125,29 +163,26 @@ impl Learner {
 
     /// Counts a step of the optimiser, for a caller that makes it where the numbers are. Gradients are not clipped yet.
     pub fn begin_step(&mut self, learning_rate: f32) -> Moment {
-        self.step += 1;
-        Moment::new(learning_rate, self.step)
+        let moment = Moment::new(learning_rate, self.turns.count(self.step));
+        self.come_to(self.step.saturating_add(1));
+        moment
     }
 
-    /// Begins the optimiser's step, which is to be made over every part: all learned parameters in pieces of at most `length`.
-    /// `gradient` knows a parameter's by node and place.
+    /// Begins the optimiser's step, which is to be made over every part: all parameters that are due, in pieces of at most
+    /// `length`. `gradient` knows a parameter's by node and place.
     pub fn begin_update<'a>(
         &'a mut self,
         learning_rate: f32,
         length: usize,
         gradient: impl Fn(usize, usize) -> &'a [f32],
     ) -> (Rule, Vec<Part<'a>>) {
+        let due = self.due.clone();
+        let clip = self.recipe.clip.map(|clip| clip.bounds(self.norm(&gradient)));
         let mut moment = self.begin_step(learning_rate);
-        if let Some(clip) = self.recipe.clip {
-            let learned = self.learned.iter().enumerate().flat_map(|(node, learned)| {
-                let own = learned.iter().enumerate().filter(|(_, l)| l.is_learned());
-                own.map(move |(place, _)| (node, place))
-            });
-            let squares = learned.flat_map(|(node, place)| gradient(node, place)).map(|&g| f64::from(g) * f64::from(g));
-            moment.clip = clip.bounds(squares.sum::<f64>().sqrt());
-        }
+        moment.clip = clip.unwrap_or(moment.clip);
         let mut parts = Vec::new();
-        for (node, (values, learned)) in self.values.iter_mut().zip(&mut self.learned).enumerate() {
+        let nodes = self.values.iter_mut().zip(&mut self.learned).enumerate();
+        for (node, (values, learned)) in nodes.filter(|(node, _)| due[*node]) {
             let pairs = values.iter_mut().zip(learned).enumerate();
             for (place, (weight, l)) in pairs.filter(|(_, (_, l))| l.is_learned()) {
                 let mut slots: SmallVec<[_; 2]> = l.slots.iter_mut().map(|slot| slot.chunks_mut(length)).collect();
@@ -158,6 +193,21 @@ impl Learner {
             }
         }
         (Rule { optimizer: self.recipe.optimizer, moment }, parts)
+    }
+
+    /// The parameters that are due, by node and place.
+    pub fn due_parameters(&self) -> impl Iterator<Item = (usize, usize, &Learned)> {
+        let nodes = self.learned.iter().enumerate().filter(|(node, _)| self.due[*node]);
+        nodes.flat_map(|(node, learned)| {
+            let own = learned.iter().enumerate().filter(|(_, l)| l.is_learned());
+            own.map(move |(place, l)| (node, place, l))
+        })
+    }
+
+    /// The Euclidean norm of the gradients that are due.
+    fn norm<'a>(&self, gradient: impl Fn(usize, usize) -> &'a [f32]) -> f64 {
+        let gradients = self.due_parameters().flat_map(|(node, place, _)| gradient(node, place));
+        gradients.map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt()
     }
 
     /// As [`Trainer::weights`](crate::Trainer::weights).
@@ -203,7 +253,7 @@ impl Learner {
         let network = self.network.name().to_string();
         let step = state.metadata().get("step").and_then(|step| step.parse().ok());
         let reason = "the training state does not tell its step".to_string();
-        self.step = step.ok_or(Error::Network { network: network.clone(), reason })?;
+        self.come_to(step.ok_or(Error::Network { network: network.clone(), reason })?);
         for l in self.learned.iter_mut().flatten().filter(|l| l.is_learned()) {
             for (slot, values) in self.recipe.optimizer.slots().iter().zip(&mut l.slots) {
                 let (name, shape): (String, &Shape) = (format!("{slot}.{}", l.parameter.name), &l.parameter.shape);

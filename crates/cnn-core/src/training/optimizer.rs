@@ -81,7 +81,7 @@ impl Default for Optimizer {
 pub struct Moment {
     /// The learning rate.
     pub learning_rate: f32,
-    /// Number of the step, the first is 1.
+    /// Number of the parameter's step, the first is 1.
     pub step: u64,
     /// What gradients are multiplied by, and the largest that then counts: see [`Clip`].
     pub clip: (f32, f32),

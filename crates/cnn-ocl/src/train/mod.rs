@@ -20,7 +20,7 @@ mod steps;
 
 use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::training::Learner;
-use cnn_core::{Network, Result, Tensor, ValueId, Weights};
+use cnn_core::{Error, Network, Result, Tensor, ValueId, Weights};
 use opencl3::command_queue::CommandQueue;
 
 use crate::driver::Driver;
@@ -50,6 +50,10 @@ const SIZES: usize = 4;
 
 impl OclTrainer {
     pub(crate) fn new(network: &Network, weights: &Weights, recipe: &Recipe, driver: &Driver) -> Result<Self> {
+        if recipe.partial.is_some() {
+            let reason = "it learns all layers at every step; cpu learns a part of them".to_string();
+            return Err(Error::Backend { backend: "ocl".to_string(), reason });
+        }
         let driver = driver.with_format(Format::default());
         let mut learner = Learner::new(network, weights, recipe)?;
         let parameters = Parameters::new(&driver, &learner)?;

@@ -157,9 +157,11 @@ impl LaneKernel for Convolution {
         for group in 0..self.groups {
             let dy = &dy[group * channels * plane..][..channels * plane];
             let weights = group * self.weights..(group + 1) * self.weights;
-            let input = self.padded(block.inputs[0], group, scratch);
-            self.to_weights.run(input, dy, &mut slopes.parameters[0][weights.clone()], slopes.fresh);
-            if let Some(bias) = slopes.parameters.get_mut(1) {
+            if slopes.is_due {
+                let input = self.padded(block.inputs[0], group, scratch);
+                self.to_weights.run(input, dy, &mut slopes.parameters[0][weights.clone()], slopes.fresh);
+            }
+            if let Some(bias) = slopes.parameters.get_mut(1).filter(|_| slopes.is_due) {
                 sum_channels(self.instructions, dy, &mut bias[group * channels..][..channels], slopes.fresh);
             }
             if let Some((dx, fresh)) = &mut slopes.inputs[0] {
@@ -204,8 +206,10 @@ impl LaneKernel for FullyConnected {
     }
 
     fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
-        self.to_weights.run(block.inputs[0], dy, slopes.parameters[0], slopes.fresh, scratch);
-        if let Some(bias) = slopes.parameters.get_mut(1) {
+        if slopes.is_due {
+            self.to_weights.run(block.inputs[0], dy, slopes.parameters[0], slopes.fresh, scratch);
+        }
+        if let Some(bias) = slopes.parameters.get_mut(1).filter(|_| slopes.is_due) {
             sum_channels(self.to_weights.instructions, dy, bias, slopes.fresh);
         }
         if let Some((dx, fresh)) = &mut slopes.inputs[0] {

@@ -40,6 +40,8 @@ pub(super) struct Slopes<'a, 'b> {
     /// One an input; nothing where none is wanted. Written where it is the first to reach the value (`true`), else added.
     pub(super) inputs: &'a mut [Option<(&'b mut [f32], bool)>],
     pub(super) parameters: &'a mut [&'b mut [f32]],
+    /// Whether the parameters' are wanted. Where they are not, they may be left or written.
+    pub(super) is_due: bool,
     /// Whether the parameters' are written, else added.
     pub(super) fresh: bool,
 }

@@ -1,0 +1,246 @@
+//! Vectors of samples on their way through a network, forward and backward, each on one thread.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use cnn_core::backend::StepStats;
+use cnn_core::training::{Learner, softmax_cross_entropy};
+use cnn_core::{Network, Result, ValueId};
+use smallvec::SmallVec;
+
+use super::kernels::{Block, LaneKernel, Slopes, kernel};
+use crate::machine::Machine;
+use crate::memory::Buffer;
+
+/// A node with its kernel.
+struct Step {
+    kernel: Box<dyn LaneKernel>,
+    /// For each input, whether this node is the first to reach its gradient on the way back.
+    first: Vec<bool>,
+    /// Where the gradients of its parameters lie, and their lengths.
+    parameters: Vec<(usize, usize)>,
+}
+
+/// What one thread works in: a vector of samples of every value and its gradient.
+struct Workspace {
+    values: Vec<Buffer>,
+    gradients: Vec<Buffer>,
+    scratch: Buffer,
+}
+
+/// Samples of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Samples<'a> {
+    pub(super) images: &'a [f32],
+    pub(super) labels: &'a [u32],
+    /// The place of the first in the batch.
+    pub(super) first: usize,
+    /// How many the loss is the mean of.
+    pub(super) of: usize,
+}
+
+/// Takes samples through a network.
+pub(super) struct Passes {
+    pub(super) lanes: usize,
+    /// Floats of the gradients of all parameters, at least 1.
+    pub(super) parameters: usize,
+    /// Floating-point operations of a sample, both ways.
+    pub(super) flops: u64,
+    steps: Vec<Step>,
+    workspaces: Vec<Mutex<Workspace>>,
+}
+
+impl Passes {
+    /// On so many threads.
+    pub(super) fn new(learner: &Learner, machine: &Machine, threads: usize) -> Result<Self> {
+        let network = &learner.network;
+        // The loss reaches its value first; what nothing reaches keeps the zeros that it has from the start.
+        let mut reached = vec![false; network.value_count()];
+        reached[learner.logits.index()] = true;
+        let mut parameters = 0;
+        let mut steps = Vec::new();
+        for node in 0..learner.depth {
+            let kernel = kernel(network, node, machine).map_err(|misfit| network.layer_error(node, misfit))?;
+            let mut place = |length: usize| {
+                parameters += length;
+                (parameters - length, length)
+            };
+            let parameters = learner.learned[node].iter().map(|l| place(l.length())).collect();
+            steps.push(Step { kernel, first: Vec::new(), parameters });
+        }
+        for (node, step) in network.nodes().iter().zip(&mut steps).rev() {
+            step.first = node.inputs.iter().map(|v| !std::mem::replace(&mut reached[v.index()], true)).collect();
+        }
+        let flops = (0..learner.depth).map(|node| network.flops_of(node)).fold(0, u64::saturating_add);
+        let lanes = machine.instructions().lanes();
+        let workspaces = (0..threads).map(|_| Mutex::new(Workspace::new(network, lanes, &steps))).collect();
+        // Forward once, backward twice.
+        Ok(Passes { lanes, parameters: parameters.max(1), flops: flops.saturating_mul(3), steps, workspaces })
+    }
+
+    /// Where the gradients of a parameter lie, by node and place.
+    pub(super) fn range(&self, node: usize, place: usize) -> Range<usize> {
+        let (start, length) = self.steps[node].parameters[place];
+        start..start + length
+    }
+
+    /// Where the gradients that are due lie, in as few ranges as it takes.
+    pub(super) fn due(&self, learner: &Learner) -> Vec<Range<usize>> {
+        let mut ranges: Vec<Range<usize>> = Vec::new();
+        for (node, place, _) in learner.due_parameters() {
+            let range = self.range(node, place);
+            match ranges.last_mut().filter(|last| last.end == range.start) {
+                Some(last) => last.end = range.end,
+                None => ranges.push(range),
+            }
+        }
+        ranges
+    }
+
+    /// Writes the gradients of these samples to `sums`, where they are due; `parameters` are by node, then in the layer's order.
+    pub(super) fn run(
+        &self,
+        learner: &Learner,
+        parameters: &[Vec<Vec<f32>>],
+        samples: Samples<'_>,
+        sums: &mut [f32],
+    ) -> Result<StepStats> {
+        let Samples { images, labels, first, of } = samples;
+        let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len();
+        let mut workspace = self.workspaces[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        let sample = images.len() / labels.len();
+        let blocks = images.chunks(self.lanes * sample).zip(labels.chunks(self.lanes));
+        let mut stats = StepStats::default();
+        for (block, (images, labels)) in blocks.enumerate() {
+            to_lanes(images, labels.len(), &mut workspace.values[0], self.lanes);
+            let first_sample = first + block * self.lanes;
+            let pass = Pass { learner, parameters, samples: labels.len(), first_sample };
+            self.forward(pass, &mut workspace);
+            stats = add(stats, self.loss(learner.logits, &mut workspace, labels, of));
+            if !stats.loss.is_finite() {
+                let is_finite = |value: ValueId| workspace.values[value.index()].iter().all(|v| v.is_finite());
+                return Err(learner.diverged(stats.loss, is_finite));
+            }
+            self.backward(pass, &mut workspace, sums, block == 0);
+        }
+        Ok(stats)
+    }
+
+    fn forward(&self, pass: Pass<'_>, workspace: &mut Workspace) {
+        let network = &pass.learner.network;
+        let Workspace { values, scratch, .. } = workspace;
+        for (node, step) in self.steps.iter().enumerate() {
+            let place = network.output_of(node).index();
+            let mut output = std::mem::take(&mut values[place]);
+            let block = Block {
+                inputs: network.nodes()[node].inputs.iter().map(|value| &values[value.index()][..]).collect(),
+                parameters: &pass.parameters[node],
+                samples: pass.samples,
+                mode: pass.learner.mode(node, pass.first_sample),
+            };
+            step.kernel.forward(&block, &mut output, scratch);
+            drop(block);
+            values[place] = output;
+        }
+    }
+
+    /// The loss of a vector of samples, and its gradient.
+    fn loss(&self, logits: ValueId, workspace: &mut Workspace, labels: &[u32], batch: usize) -> StepStats {
+        let place = logits.index();
+        let (logits, gradient) = (&workspace.values[place], &mut workspace.gradients[place]);
+        let classes = logits.len() / self.lanes;
+        let count = labels.len() * classes;
+        let own: Vec<f32> = (0..count).map(|i| logits[i % classes * self.lanes + i / classes]).collect();
+        let mut slopes = vec![0.0; count];
+        let stats = softmax_cross_entropy(&own, labels, batch, &mut slopes);
+        gradient.fill(0.0);
+        for (i, slope) in slopes.into_iter().enumerate() {
+            gradient[i % classes * self.lanes + i / classes] = slope;
+        }
+        stats
+    }
+
+    fn backward(&self, pass: Pass<'_>, workspace: &mut Workspace, sums: &mut [f32], fresh: bool) {
+        let (learner, network) = (pass.learner, &pass.learner.network);
+        let Workspace { values, gradients, scratch } = workspace;
+        let steps = self.steps.iter().enumerate().rev();
+        for (node, step) in steps.filter(|(node, _)| learner.wants(network.output_of(*node))) {
+            let inputs = &network.nodes()[node].inputs;
+            let place = network.output_of(node).index();
+            let block = Block {
+                inputs: inputs.iter().map(|value| &values[value.index()][..]).collect(),
+                parameters: &pass.parameters[node],
+                samples: pass.samples,
+                mode: pass.learner.mode(node, pass.first_sample),
+            };
+            let dy = std::mem::take(&mut gradients[place]);
+            let mut taken: SmallVec<[Buffer; 4]> =
+                inputs.iter().map(|value| std::mem::take(&mut gradients[value.index()])).collect();
+            {
+                let places = taken.iter_mut().zip(&step.first).zip(inputs);
+                let mut to_inputs: SmallVec<[_; 4]> =
+                    places.map(|((dx, &first), &value)| learner.wants(value).then_some((&mut dx[..], first))).collect();
+                let mut to_parameters = parts(sums, &step.parameters);
+                let is_due = learner.is_due(node);
+                let mut slopes = Slopes { inputs: &mut to_inputs, parameters: &mut to_parameters, is_due, fresh };
+                step.kernel.backward(&block, (&values[place], &dy), &mut slopes, scratch);
+            }
+            for (value, dx) in inputs.iter().zip(taken) {
+                gradients[value.index()] = dx;
+            }
+            gradients[place] = dy;
+        }
+    }
+}
+
+/// A vector of samples under way.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    learner: &'a Learner,
+    parameters: &'a [Vec<Vec<f32>>],
+    samples: usize,
+    first_sample: usize,
+}
+
+/// The parts of a slice that lie one after the other at these places.
+fn parts<'a>(mut data: &'a mut [f32], places: &[(usize, usize)]) -> SmallVec<[&'a mut [f32]; 4]> {
+    let mut at = 0;
+    let part = |&(start, length): &(usize, usize)| {
+        let (_, rest) = std::mem::take(&mut data).split_at_mut(start - at);
+        let (part, rest) = rest.split_at_mut(length);
+        (data, at) = (rest, start + length);
+        part
+    };
+    places.iter().map(part).collect()
+}
+
+/// Both together.
+pub(super) fn add(a: StepStats, b: StepStats) -> StepStats {
+    StepStats { loss: a.loss + b.loss, correct: a.correct + b.correct, images: a.images + b.images }
+}
+
+/// Turns samples over into lanes, with zeros in those that are left.
+fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width: usize) {
+    let elements = lanes.len() / width;
+    if samples < width {
+        lanes.fill(0.0);
+    }
+    // In squares, so that neither side's cache lines are fetched twice.
+    for first in (0..elements).step_by(width) {
+        let count = width.min(elements - first);
+        for sample in 0..samples {
+            let from = &images[sample * elements + first..][..count];
+            for (i, &value) in from.iter().enumerate() {
+                lanes[(first + i) * width + sample] = value;
+            }
+        }
+    }
+}
+
+impl Workspace {
+    fn new(network: &Network, lanes: usize, steps: &[Step]) -> Self {
+        let buffers = || network.values().map(|value| Buffer::zeroed(network.shape(value).elements() * lanes));
+        let scratch = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
+        Workspace { values: buffers().collect(), gradients: buffers().collect(), scratch: Buffer::zeroed(scratch) }
+    }
+}
