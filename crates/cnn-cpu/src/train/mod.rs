@@ -1,4 +1,4 @@
-//! Training: samples in the lanes of vectors where a network is small, layer by layer over the whole batch otherwise.
+//! Training: samples in the lanes of vectors unless a network is too large for that, else layer by layer over the whole batch.
 
 mod lanes;
 mod layers;
@@ -24,12 +24,13 @@ pub(crate) fn trainer(
     }
 }
 
-/// Why a network trains better layer by layer than with samples in lanes.
+/// Why a network does not train with samples in lanes.
 fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
-    /// Second caches that a thread's values may fill.
-    const CACHES: usize = 4;
-    let coupled = network.nodes().iter().find(|node| node.layer.operation().couples_samples());
-    if let Some(node) = coupled {
+    /// Bytes that a vector of samples takes at most, and the weights, of which several gradients are kept.
+    const MOST_VALUES: usize = 256 << 20;
+    const MOST_WEIGHTS: usize = 64 << 20;
+    let couples = |layer: &Layer| layer.operation().couples_samples() && !matches!(layer, Layer::BatchNorm2d(_));
+    if let Some(node) = network.nodes().iter().find(|node| couples(&node.layer)) {
         return Some(format!("layer `{}` couples the samples of a batch", node.name));
     }
     let reads_twice = |inputs: &[_]| (1..inputs.len()).any(|i| inputs[..i].contains(&inputs[i]));
@@ -47,19 +48,16 @@ fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
     });
     let values = lines.fold(values, usize::max);
     let learned = network.parameters().map(|p| p.shape.elements()).fold(0, usize::saturating_add);
-    let limit = CACHES * machine.caches.l2;
     let bytes = |floats: usize| floats.saturating_mul(size_of::<f32>());
     let (values, weights) = (bytes(values.saturating_mul(2 * lanes)), bytes(learned));
-    let kib = |bytes: usize| bytes >> 10;
-    match values.max(weights) > limit {
-        true => Some(format!(
-            "{} KiB of values for {lanes} samples and {} of weights are over {} KiB",
-            kib(values),
-            kib(weights),
-            kib(limit)
-        )),
-        false => None,
-    }
+    let mib = |bytes: usize| bytes >> 20;
+    (values > MOST_VALUES || weights > MOST_WEIGHTS).then(|| {
+        let (values, most_values) = (mib(values), mib(MOST_VALUES));
+        let (weights, most_weights) = (mib(weights), mib(MOST_WEIGHTS));
+        format!(
+            "{values} MiB of values for {lanes} samples, at most {most_values}; {weights} of weights, at most {most_weights}"
+        )
+    })
 }
 
 #[cfg(test)]

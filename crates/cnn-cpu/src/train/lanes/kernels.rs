@@ -6,6 +6,7 @@ use cnn_core::{Layer, Misfit, Network};
 use smallvec::SmallVec;
 
 use super::convolution::{Convolution, FullyConnected};
+use super::norm::{BatchNorm, Moments};
 use super::plain::{Copy, Plain};
 use super::pool::MaxPool;
 use super::relu::Relu;
@@ -20,6 +21,11 @@ pub(super) trait LaneKernel: Send + Sync {
     /// The gradients of inputs and parameters, from the output and its gradient.
     fn backward(&self, block: &Block<'_>, output: (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]);
 
+    /// The batch norm that it is, where it is one: what that needs of the whole batch is in [`Block::of_batch`].
+    fn norm(&self) -> Option<&BatchNorm> {
+        None
+    }
+
     /// Floats of scratch that both need.
     fn scratch_length(&self) -> usize {
         0
@@ -33,6 +39,15 @@ pub(super) struct Block<'a> {
     /// Lanes that hold a sample; the others hold zeros, or what became of them.
     pub(super) samples: usize,
     pub(super) mode: Mode,
+    /// For a batch norm, what its input shows in the whole batch, by channel; in the backward pass with the gradients.
+    pub(super) of_batch: &'a [Moments],
+}
+
+impl Block<'_> {
+    /// Whether its samples are the first of the batch.
+    pub(super) fn is_first(&self) -> bool {
+        matches!(self.mode, Mode::Training { first_sample: 0, .. })
+    }
 }
 
 /// Where the gradients of a layer go.
@@ -64,6 +79,10 @@ pub(super) fn kernel(network: &Network, node: usize, machine: &Machine) -> Resul
         Layer::MaxPool2d(pool) => Box::new(MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
         Layer::Activation(Activation::Relu) => Box::new(Relu(instructions)),
         Layer::Flatten(_) => Box::new(Copy),
+        Layer::BatchNorm2d(norm) => {
+            let extents = [inputs[0][0], inputs[0][1..].iter().product()];
+            Box::new(BatchNorm::new(instructions, norm, extents))
+        }
         layer => Box::new(Plain {
             layer: layer.clone(),
             inputs: inputs.into_iter().cloned().collect(),

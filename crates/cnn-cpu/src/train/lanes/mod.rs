@@ -6,8 +6,10 @@
 pub(super) mod convolution;
 mod correlation;
 mod kernels;
+mod norm;
 mod outer;
 mod passes;
+mod phases;
 mod plain;
 mod pool;
 mod relu;
@@ -20,7 +22,8 @@ use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::training::{Learner, Part, Rule};
 use cnn_core::{Network, Result, Tensor, Weights};
 
-use passes::{Passes, Samples, add};
+use passes::Passes;
+use phases::Batch;
 
 use crate::machine::Machine;
 use crate::memory::Buffer;
@@ -66,31 +69,34 @@ impl Trainer for LaneTrainer {
         let (batch, data) = self.learner.network.check_input(images)?;
         self.learner.network.check_labels(labels, batch)?;
         let LaneTrainer { learner, passes, groups: sums, .. } = self;
-        let (learner, passes) = (&*learner, &*passes);
         let (lanes, parameters) = (passes.lanes, passes.parameters);
-        let blocks = batch.div_ceil(lanes);
-        let groups = blocks.min(GROUPS);
-        if sums.len() < groups * parameters {
-            *sums = Buffer::zeroed(groups * parameters);
+        let vectors = batch.div_ceil(lanes);
+        let count = vectors.min(GROUPS);
+        if sums.len() < count * parameters {
+            *sums = Buffer::zeroed(count * parameters);
         }
-        let all = &mut sums[..groups * parameters];
-        let stats: Vec<Mutex<Result<StepStats>>> = (0..groups).map(|_| Mutex::new(Ok(StepStats::default()))).collect();
-        let sample = data.len() / batch;
-        let begin = |group: usize| (group * blocks / groups * lanes).min(batch);
-        let group = |group: usize, sums: &mut [f32]| {
-            let (first, end) = (begin(group), begin(group + 1));
-            let (images, labels) = (&data[first * sample..end * sample], &labels[first..end]);
-            let samples = Samples { images, labels, first, of: batch };
-            let made = passes.run(learner, &learner.values, samples, sums);
-            *stats[group].lock().unwrap_or_else(PoisonError::into_inner) = made;
-        };
+        let is_coupled = passes.norms().next().is_some();
+        if is_coupled {
+            passes.reserve(learner, vectors);
+        }
+        let all = &mut sums[..count * parameters];
+        let groups: Vec<_> = (0..count).map(|group| group * vectors / count..(group + 1) * vectors / count).collect();
         let due = passes.due(learner);
+        let (kept, passes) = (&*learner, &*passes);
+        let mut result = Ok((StepStats::default(), Vec::new()));
         enter(&self.pool, &self.crew, passes.flops.saturating_mul(batch as u64), |workers| {
-            workers.for_each_chunk(all, parameters, group);
+            result = match is_coupled {
+                true => passes.run_in_phases(kept, Batch { images: data, labels }, &groups, all, workers),
+                false => passes.run_apart(kept, Batch { images: data, labels }, &groups, all, workers),
+            };
             due.into_iter().for_each(|range| add_groups(all, parameters, range, workers));
         });
-        let stats = stats.into_iter().map(|stats| stats.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let stats = stats.collect::<Result<Vec<_>>>()?.into_iter().fold(StepStats::default(), add);
+        let (stats, of_batch) = result?;
+        for (node, moments) in of_batch.iter().enumerate() {
+            if let Some(norm) = passes.norm(node) {
+                norm.update_state(moments, &mut learner.values[node]);
+            }
+        }
         for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
             for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
                 ready.ready(&l.parameter.name, &mut sums[passes.range(node, place)])?;
@@ -100,7 +106,9 @@ impl Trainer for LaneTrainer {
     }
 
     fn method(&self) -> String {
-        format!("a sample in each of {} lanes", self.passes.lanes)
+        let coupled =
+            if self.passes.norms().next().is_some() { ", in phases from batch norm to batch norm" } else { "" };
+        format!("a sample in each of {} lanes{coupled}", self.passes.lanes)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

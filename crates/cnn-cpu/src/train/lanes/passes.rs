@@ -1,7 +1,7 @@
 //! Vectors of samples on their way through a network, forward and backward, each on one thread.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cnn_core::backend::StepStats;
 use cnn_core::training::{Learner, softmax_cross_entropy};
@@ -9,6 +9,7 @@ use cnn_core::{Network, Result, ValueId};
 use smallvec::SmallVec;
 
 use super::kernels::{Block, LaneKernel, Slopes, kernel};
+use super::norm::{BatchNorm, Moments};
 use crate::machine::Machine;
 use crate::memory::Buffer;
 
@@ -21,10 +22,10 @@ struct Step {
     parameters: Vec<(usize, usize)>,
 }
 
-/// What one thread works in: a vector of samples of every value and its gradient.
-struct Workspace {
-    values: Vec<Buffer>,
-    gradients: Vec<Buffer>,
+/// A vector of samples of every value and its gradient.
+pub(super) struct Workspace {
+    pub(super) values: Vec<Buffer>,
+    pub(super) gradients: Vec<Buffer>,
     scratch: Buffer,
 }
 
@@ -47,6 +48,7 @@ pub(super) struct Passes {
     /// Floating-point operations of a sample, both ways.
     pub(super) flops: u64,
     steps: Vec<Step>,
+    /// One a thread; where samples are coupled, one a vector of them.
     workspaces: Vec<Mutex<Workspace>>,
 }
 
@@ -78,6 +80,28 @@ impl Passes {
         Ok(Passes { lanes, parameters: parameters.max(1), flops: flops.saturating_mul(3), steps, workspaces })
     }
 
+    /// The nodes that are batch norms.
+    pub(super) fn norms(&self) -> impl DoubleEndedIterator<Item = usize> {
+        (0..self.steps.len()).filter(|&node| self.norm(node).is_some())
+    }
+
+    /// A node's batch norm, where it is one.
+    pub(super) fn norm(&self, node: usize) -> Option<&BatchNorm> {
+        self.steps.get(node)?.kernel.norm()
+    }
+
+    /// Makes room for so many vectors of samples at a time.
+    pub(super) fn reserve(&mut self, learner: &Learner, vectors: usize) {
+        while self.workspaces.len() < vectors {
+            self.workspaces.push(Mutex::new(Workspace::new(&learner.network, self.lanes, &self.steps)));
+        }
+    }
+
+    /// A workspace by its number.
+    pub(super) fn workspace(&self, number: usize) -> MutexGuard<'_, Workspace> {
+        self.workspaces[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Where the gradients of a parameter lie, by node and place.
     pub(super) fn range(&self, node: usize, place: usize) -> Range<usize> {
         let (start, length) = self.steps[node].parameters[place];
@@ -106,30 +130,30 @@ impl Passes {
         sums: &mut [f32],
     ) -> Result<StepStats> {
         let Samples { images, labels, first, of } = samples;
-        let thread = rayon::current_thread_index().unwrap_or(0) % self.workspaces.len();
-        let mut workspace = self.workspaces[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workspace = self.workspace(rayon::current_thread_index().unwrap_or(0) % self.workspaces.len());
         let sample = images.len() / labels.len();
         let blocks = images.chunks(self.lanes * sample).zip(labels.chunks(self.lanes));
         let mut stats = StepStats::default();
         for (block, (images, labels)) in blocks.enumerate() {
             to_lanes(images, labels.len(), &mut workspace.values[0], self.lanes);
             let first_sample = first + block * self.lanes;
-            let pass = Pass { learner, parameters, samples: labels.len(), first_sample };
-            self.forward(pass, &mut workspace);
+            let pass = Pass { learner, parameters, samples: labels.len(), first_sample, of_batch: &[] };
+            self.forward(pass, &mut workspace, 0..self.steps.len());
             stats = add(stats, self.loss(learner.logits, &mut workspace, labels, of));
             if !stats.loss.is_finite() {
                 let is_finite = |value: ValueId| workspace.values[value.index()].iter().all(|v| v.is_finite());
                 return Err(learner.diverged(stats.loss, is_finite));
             }
-            self.backward(pass, &mut workspace, sums, block == 0);
+            self.backward(pass, &mut workspace, 0..self.steps.len(), (sums, block == 0));
         }
         Ok(stats)
     }
 
-    fn forward(&self, pass: Pass<'_>, workspace: &mut Workspace) {
+    /// Takes a vector of samples through these nodes.
+    pub(super) fn forward(&self, pass: Pass<'_>, workspace: &mut Workspace, nodes: Range<usize>) {
         let network = &pass.learner.network;
         let Workspace { values, scratch, .. } = workspace;
-        for (node, step) in self.steps.iter().enumerate() {
+        for node in nodes {
             let place = network.output_of(node).index();
             let mut output = std::mem::take(&mut values[place]);
             let block = Block {
@@ -137,15 +161,16 @@ impl Passes {
                 parameters: &pass.parameters[node],
                 samples: pass.samples,
                 mode: pass.learner.mode(node, pass.first_sample),
+                of_batch: pass.of_batch(node),
             };
-            step.kernel.forward(&block, &mut output, scratch);
+            self.steps[node].kernel.forward(&block, &mut output, scratch);
             drop(block);
             values[place] = output;
         }
     }
 
     /// The loss of a vector of samples, and its gradient.
-    fn loss(&self, logits: ValueId, workspace: &mut Workspace, labels: &[u32], batch: usize) -> StepStats {
+    pub(super) fn loss(&self, logits: ValueId, workspace: &mut Workspace, labels: &[u32], batch: usize) -> StepStats {
         let place = logits.index();
         let (logits, gradient) = (&workspace.values[place], &mut workspace.gradients[place]);
         let classes = logits.len() / self.lanes;
@@ -160,11 +185,19 @@ impl Passes {
         stats
     }
 
-    fn backward(&self, pass: Pass<'_>, workspace: &mut Workspace, sums: &mut [f32], fresh: bool) {
+    /// Takes the gradients of a vector of samples back through these nodes; those of parameters are written where they are `fresh`,
+    /// else added.
+    pub(super) fn backward(
+        &self,
+        pass: Pass<'_>,
+        workspace: &mut Workspace,
+        nodes: Range<usize>,
+        (sums, fresh): (&mut [f32], bool),
+    ) {
         let (learner, network) = (pass.learner, &pass.learner.network);
         let Workspace { values, gradients, scratch } = workspace;
-        let steps = self.steps.iter().enumerate().rev();
-        for (node, step) in steps.filter(|(node, _)| learner.wants(network.output_of(*node))) {
+        for node in nodes.rev().filter(|&node| learner.wants(network.output_of(node))) {
+            let step = &self.steps[node];
             let inputs = &network.nodes()[node].inputs;
             let place = network.output_of(node).index();
             let block = Block {
@@ -172,6 +205,7 @@ impl Passes {
                 parameters: &pass.parameters[node],
                 samples: pass.samples,
                 mode: pass.learner.mode(node, pass.first_sample),
+                of_batch: pass.of_batch(node),
             };
             let dy = std::mem::take(&mut gradients[place]);
             let mut taken: SmallVec<[Buffer; 4]> =
@@ -195,11 +229,19 @@ impl Passes {
 
 /// A vector of samples under way.
 #[derive(Clone, Copy)]
-struct Pass<'a> {
-    learner: &'a Learner,
-    parameters: &'a [Vec<Vec<f32>>],
-    samples: usize,
-    first_sample: usize,
+pub(super) struct Pass<'a> {
+    pub(super) learner: &'a Learner,
+    pub(super) parameters: &'a [Vec<Vec<f32>>],
+    pub(super) samples: usize,
+    pub(super) first_sample: usize,
+    /// By node: what a batch norm's input shows in the whole batch; empty where there is no batch norm at all.
+    pub(super) of_batch: &'a [Vec<Moments>],
+}
+
+impl<'a> Pass<'a> {
+    fn of_batch(&self, node: usize) -> &'a [Moments] {
+        self.of_batch.get(node).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// The parts of a slice that lie one after the other at these places.
@@ -220,7 +262,7 @@ pub(super) fn add(a: StepStats, b: StepStats) -> StepStats {
 }
 
 /// Turns samples over into lanes, with zeros in those that are left.
-fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width: usize) {
+pub(super) fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width: usize) {
     let elements = lanes.len() / width;
     if samples < width {
         lanes.fill(0.0);
@@ -238,6 +280,11 @@ fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width: usize) {
 }
 
 impl Workspace {
+    /// A node's first input.
+    pub(super) fn input(&self, learner: &Learner, node: usize) -> &[f32] {
+        &self.values[learner.network.nodes()[node].inputs[0].index()]
+    }
+
     fn new(network: &Network, lanes: usize, steps: &[Step]) -> Self {
         let buffers = || network.values().map(|value| Buffer::zeroed(network.shape(value).elements() * lanes));
         let scratch = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
