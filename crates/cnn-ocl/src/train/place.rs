@@ -19,8 +19,8 @@ pub(super) struct Sides {
 
 impl Sides {
     pub(super) fn of(driver: &Driver) -> Self {
-        let lanes = driver.tuning.lanes;
-        Sides { samples: driver.tuning.sample_vectors * lanes, lanes }
+        let (lanes, vectors) = (driver.tuning.lanes, driver.tuning.sample_vectors.min(driver.traits().largest_group));
+        Sides { samples: vectors * lanes, lanes }
     }
 
     /// Vectors of a group.

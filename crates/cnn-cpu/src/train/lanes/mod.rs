@@ -1,7 +1,7 @@
 //! Training with a sample in each lane: a vector of samples goes forward and backward through the whole network on one
-//! thread, whose caches hold its values, with gradients of its own; then the gradients are added in a fixed order. One
-//! phase of work a step instead of several a layer, and no lane idle whatever the number of channels. For small networks:
-//! where values or weights leave the caches, layers spread over the threads do better.
+//! thread, whose caches hold its values where the network is small, with gradients of its own; then the gradients are added in a
+//! fixed order. One phase of work a step instead of several a layer, and no lane idle whatever the number of channels. Batch
+//! norms, which couple samples, end a phase each.
 
 pub(super) mod convolution;
 mod correlation;
