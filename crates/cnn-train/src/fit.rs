@@ -1,5 +1,6 @@
 //! The epoch loop.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -46,6 +47,10 @@ pub struct Settings {
     /// Which part of the layers learns at a step; all where nothing is said.
     #[serde(default)]
     pub partial: Option<Partial>,
+    /// Images of an update where threads make them without waiting for one another, several of each batch: see
+    /// [`Recipe::asynchronous`]. On more than one thread not deterministic.
+    #[serde(default)]
+    pub asynchronous: Option<NonZeroUsize>,
 }
 
 impl Default for Settings {
@@ -65,6 +70,7 @@ impl Default for Settings {
             augmentation: Augmentation::default(),
             normalization: None,
             partial: None,
+            asynchronous: None,
         }
     }
 }
@@ -95,7 +101,8 @@ impl Settings {
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe::new(self.optimizer).clip(self.clip).partial(self.partial).seed(self.seed)
+        let recipe = Recipe::new(self.optimizer).clip(self.clip).seed(self.seed);
+        recipe.partial(self.partial).asynchronous(self.asynchronous)
     }
 
     fn rate(&self, course: Course<'_>) -> f32 {
@@ -269,9 +276,9 @@ impl Fit<'_> {
         let (mut loss, mut correct, mut images) = (0.0, 0, 0);
         beside(batches, |batches| -> Result<()> {
             while let Some((batch, labels)) = batches.next_batch()? {
-                let stats = trainer.gradients(&batch, &labels, &mut KeepGradients)?;
                 let epochs = step as f64 / per_epoch as f64;
-                trainer.update(self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses }))?;
+                let rate = self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses });
+                let stats = trainer.step(&batch, &labels, rate, &mut KeepGradients)?;
                 loss += stats.loss * stats.images as f64;
                 correct += stats.correct;
                 images += stats.images;

@@ -1,5 +1,6 @@
 //! Trainings of LeNet-5 on the thousand digits that come with the repository.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use cnn_core::training::{Clip, Partial};
@@ -133,9 +134,20 @@ fn a_part_of_the_layers_at_a_time_learns_and_resumes_with_the_same_bits() {
 }
 
 #[test]
+fn threads_that_do_not_wait_for_one_another_learn_as_well() {
+    let asynchronous = NonZeroUsize::new(16);
+    let settings =
+        Settings { asynchronous, batch: 300, epochs: 10, optimizer: Optimizer::sgd(0.5), ..Settings::default() };
+    let epochs = with_fit(3, settings.clone(), None, |fit| fit.run(&mut Silent).unwrap()).record.epochs;
+    assert!(epochs[9].test_accuracy > 0.8, "{epochs:?}");
+    let alone = || with_fit(1, settings.clone(), None, |fit| fit.run(&mut Silent).unwrap());
+    assert_eq!(bits(&alone().weights), bits(&alone().weights));
+}
+
+#[test]
 fn settings_from_before_an_option_have_it_off() {
     let mut old = serde_json::to_value(Settings::default()).unwrap();
-    for name in ["augmentation", "normalization", "partial"] {
+    for name in ["augmentation", "normalization", "partial", "asynchronous"] {
         old.as_object_mut().unwrap().remove(name).unwrap();
     }
     assert_eq!(serde_json::from_value::<Settings>(old).unwrap(), Settings::default());

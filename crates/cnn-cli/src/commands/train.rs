@@ -1,5 +1,6 @@
 //! `cnn train`
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -71,6 +72,10 @@ pub(crate) struct Train {
     /// Learn this share of the layers at each step, by turns, above 0 up to 1.
     #[arg(long, value_name = "SHARE")]
     partial: Option<f64>,
+    /// Let each thread update the weights after so many images of a batch, without waiting for the others (16 unless told
+    /// otherwise). For sgd, networks without batch norm, and large batches. Not deterministic on more than one thread.
+    #[arg(long, value_name = "IMAGES", num_args = 0..=1, default_missing_value = "16")]
+    asynchronous: Option<NonZeroUsize>,
     /// How the first weights are spread.
     #[arg(long, value_enum, default_value = "he")]
     initialization: InitializationName,
@@ -87,7 +92,7 @@ pub(crate) struct Train {
     /// Stop after so many epochs without a better test accuracy.
     #[arg(long, value_name = "EPOCHS")]
     patience: Option<usize>,
-    /// Of first weights, order and changes of images, dropout, turns of layers: the same seed gives the same bits.
+    /// Of first weights, order and changes of images, dropout, turns of layers: the same seed gives the same bits, but for --asynchronous.
     #[arg(long, default_value_t = Settings::default().seed)]
     seed: u64,
     /// Write weights and training state here after every epoch.
@@ -202,6 +207,7 @@ impl Train {
             optimizer,
             clip: self.clip_norm.map(Clip::Norm).or(self.clip_value.map(Clip::Value)),
             partial: self.partial.map(|share| Partial { share }),
+            asynchronous: self.asynchronous,
             initialization,
             patience: self.patience,
             seed: self.seed,

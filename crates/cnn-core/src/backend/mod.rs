@@ -51,11 +51,26 @@ pub trait Session: Send {
 
 /// Learns on one device, one mini-batch at a time.
 pub trait Trainer: Send {
-    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final, where the
-    /// step learns a part of the layers ([`Recipe::partial`]) of that part's alone.
+    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final; where
+    /// the step learns a part of the layers ([`Recipe::partial`]), of that part's alone.
     /// The loss is the mean softmax cross-entropy, over the network's output where it does not end in a softmax and
     /// over that softmax's input where it does.
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats>;
+
+    /// A whole step: [`gradients`](Self::gradients), then [`update`](Self::update). Where the recipe asks for asynchronous
+    /// updates, several of them, one for each part of the batch ([`Recipe::asynchronous`]); the loss is then the mean over the
+    /// batch as it was learned from, `ready` must not listen, and after an error the weights are those of before.
+    fn step(
+        &mut self,
+        images: &Tensor,
+        labels: &[u32],
+        learning_rate: f32,
+        ready: &mut dyn GradientSink,
+    ) -> Result<StepStats> {
+        let stats = self.gradients(images, labels, ready)?;
+        self.update(learning_rate)?;
+        Ok(stats)
+    }
 
     /// How it works on this network, in a few words for a reader.
     fn method(&self) -> String {

@@ -1,5 +1,7 @@
 //! What a caller tells a backend, and what a backend tells of its device.
 
+use std::num::NonZeroUsize;
+
 use crate::training::{Clip, Optimizer, Partial};
 use crate::{Error, Result};
 
@@ -185,6 +187,11 @@ pub struct Recipe {
     pub clip: Option<Clip>,
     /// Which part of the layers learns at a step; all where nothing is said.
     pub partial: Option<Partial>,
+    /// Samples of an update where [`Trainer::step`](crate::Trainer::step) is to make asynchronous ones: threads take so many
+    /// of the batch at a time and change the weights that they share without locks and without waiting for one another
+    /// (HOGWILD!, Niu et al. 2011). Of what two of them write at the same time one is lost, so on more than one thread
+    /// this is **not deterministic**, alone of all that a recipe can ask for.
+    pub asynchronous: Option<NonZeroUsize>,
     /// Seed of everything that is drawn in a step, such as dropout and the layers that learn.
     pub seed: u64,
 }
@@ -204,6 +211,12 @@ impl Recipe {
     /// Learns a part of the layers at each step.
     pub fn partial(mut self, partial: impl Into<Option<Partial>>) -> Self {
         self.partial = partial.into();
+        self
+    }
+
+    /// Makes asynchronous updates, each of so many samples: not deterministic on more than one thread.
+    pub fn asynchronous(mut self, samples: impl Into<Option<NonZeroUsize>>) -> Self {
+        self.asynchronous = samples.into();
         self
     }
 

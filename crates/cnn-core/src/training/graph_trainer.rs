@@ -7,7 +7,7 @@ use super::{Learned, Learner, softmax_cross_entropy};
 use crate::backend::{GradientSink, Recipe, StepStats, Trainer};
 use crate::error::grow;
 use crate::layers::{Call, Gradients, View};
-use crate::{Layer, Network, Result, Tensor, ValueId, Weights};
+use crate::{Error, Layer, Network, Result, Tensor, ValueId, Weights};
 
 /// How one layer runs in training, and how the optimiser's step does.
 pub trait LayerKernels: Send {
@@ -58,8 +58,13 @@ pub struct GraphTrainer<K> {
 }
 
 impl<K: LayerKernels> GraphTrainer<K> {
-    /// Takes up `weights`. Errors where they are not the network's.
+    /// Takes up `weights`. Errors as [`Learner::new`] does, and where the recipe asks for asynchronous updates.
     pub fn new(network: &Network, weights: &Weights, recipe: &Recipe, kernels: K) -> Result<Self> {
+        if recipe.asynchronous.is_some() {
+            let reason =
+                "no asynchronous updates are made layer by layer; cpu makes them with samples in lanes".to_string();
+            return Err(Error::Recipe { reason });
+        }
         let empty = vec![Vec::new(); network.value_count()];
         let learner = Learner::new(network, weights, recipe)?;
         let slopes = |learned: &Vec<Learned>| learned.iter().map(|l| vec![0.0; l.length()]).collect();

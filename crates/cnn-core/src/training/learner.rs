@@ -33,9 +33,12 @@ impl Learned {
 /// Some numbers of a parameter with all that the optimiser's step over them needs.
 #[derive(Debug)]
 pub struct Part<'a> {
-    weight: &'a mut [f32],
-    gradient: &'a [f32],
-    slots: SmallVec<[&'a mut [f32]; 2]>,
+    /// The numbers.
+    pub weight: &'a mut [f32],
+    /// Their gradient.
+    pub gradient: &'a [f32],
+    /// What the optimiser remembers of them, in the order of [`Optimizer::slots`].
+    pub slots: SmallVec<[&'a mut [f32]; 2]>,
 }
 
 impl Part<'_> {
@@ -49,8 +52,10 @@ impl Part<'_> {
 /// How the parts of one step change.
 #[derive(Debug, Clone, Copy)]
 pub struct Rule {
-    optimizer: Optimizer,
-    moment: Moment,
+    /// By what.
+    pub optimizer: Optimizer,
+    /// With what.
+    pub moment: Moment,
 }
 
 /// A network that learns.
@@ -176,10 +181,8 @@ impl Learner {
         length: usize,
         gradient: impl Fn(usize, usize) -> &'a [f32],
     ) -> (Rule, Vec<Part<'a>>) {
-        let due = self.due.clone();
-        let clip = self.recipe.clip.map(|clip| clip.bounds(self.norm(&gradient)));
-        let mut moment = self.begin_step(learning_rate);
-        moment.clip = clip.unwrap_or(moment.clip);
+        let (due, moment) = (self.due.clone(), self.moment(learning_rate, &gradient));
+        self.begin_step(learning_rate);
         let mut parts = Vec::new();
         let nodes = self.values.iter_mut().zip(&mut self.learned).enumerate();
         for (node, (values, learned)) in nodes.filter(|(node, _)| due[*node]) {
@@ -195,10 +198,23 @@ impl Learner {
         (Rule { optimizer: self.recipe.optimizer, moment }, parts)
     }
 
+    /// What the step to come changes parameters with, gradients clipped; `gradient` knows a parameter's by node and place.
+    pub fn moment<'a>(&self, learning_rate: f32, gradient: impl Fn(usize, usize) -> &'a [f32]) -> Moment {
+        let moment = Moment::new(learning_rate, self.turns.count(self.step));
+        match self.recipe.clip {
+            Some(clip) => Moment { clip: clip.bounds(self.norm(gradient)), ..moment },
+            None => moment,
+        }
+    }
+
     /// The parameters that are due, by node and place.
     pub fn due_parameters(&self) -> impl Iterator<Item = (usize, usize, &Learned)> {
-        let nodes = self.learned.iter().enumerate().filter(|(node, _)| self.due[*node]);
-        nodes.flat_map(|(node, learned)| {
+        self.learned_parameters().filter(|(node, ..)| self.due[*node])
+    }
+
+    /// All parameters that are learned, by node and place.
+    pub fn learned_parameters(&self) -> impl Iterator<Item = (usize, usize, &Learned)> {
+        self.learned.iter().enumerate().flat_map(|(node, learned)| {
             let own = learned.iter().enumerate().filter(|(_, l)| l.is_learned());
             own.map(move |(place, l)| (node, place, l))
         })

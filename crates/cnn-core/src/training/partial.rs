@@ -3,16 +3,16 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// Learning a part of the layers at each step, with the gradients of that part alone (Zhang et al. 2018, section 5.1): block-coordinate
-/// descent (Nesterov 2012; Richtárik and Takáč 2014), a block being all that a layer learns. Steps go in cycles, in which every
-/// layer has one turn, in an order that is drawn anew for each cycle. A layer without its turn keeps its weights and what the
-/// optimiser remembers of them, and the backward pass ends at the first layer that has one. Running means and variances follow
-/// every batch.
+/// Learning a part of the layers at each step, with the gradients of that part alone (Zhang et al. 2018, section 5.1):
+/// block-coordinate descent (Nesterov 2012; Richtárik and Takáč 2014), a block being all that a layer learns. Steps go in
+/// cycles, in which every layer has one turn, in an order that is drawn anew for each cycle. A layer without its turn keeps
+/// its weights and what the optimiser remembers of them, and the backward pass ends at the first layer that has one.
+/// Running means and variances follow every batch.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Partial {
-    /// Share of the layers with something to learn that have their turn at a step, above 0 up to 1. Rounded to whole layers,
-    /// at least one; the last step of a cycle takes those that are left.
+    /// Share of the layers with something to learn that have their turn at a step, above 0 up to 1. Rounded to whole
+    /// layers, at least one; the last step of a cycle takes those that are left.
     pub share: f64,
 }
 

@@ -6,10 +6,11 @@ mod layers;
 use std::sync::Arc;
 
 use cnn_core::backend::{Recipe, Trainer};
-use cnn_core::{Layer, Network, Result, Weights};
+use cnn_core::{Error, Layer, Network, Result, Weights};
 
 use crate::machine::Machine;
 use lanes::convolution::lines_length;
+use lanes::{AsynchronousTrainer, LaneTrainer};
 
 /// The trainer that suits the network.
 pub(crate) fn trainer(
@@ -18,9 +19,15 @@ pub(crate) fn trainer(
     recipe: &Recipe,
     (pool, machine): (Arc<rayon::ThreadPool>, Machine),
 ) -> Result<Box<dyn Trainer>> {
-    match refuse_lanes(network, &machine) {
-        None => Ok(Box::new(lanes::LaneTrainer::new(network, weights, recipe, (pool, machine))?)),
-        Some(reason) => Ok(Box::new(layers::CpuTrainer::new(network, weights, recipe, reason, (pool, machine))?)),
+    let place = (pool, machine);
+    match (refuse_lanes(network, &machine), recipe.asynchronous) {
+        (None, None) => Ok(Box::new(LaneTrainer::new(network, weights, recipe, place)?)),
+        (None, Some(samples)) => Ok(Box::new(AsynchronousTrainer::new(network, weights, recipe, samples, place)?)),
+        (Some(reason), None) => Ok(Box::new(layers::CpuTrainer::new(network, weights, recipe, reason, place)?)),
+        (Some(reason), Some(_)) => {
+            let reason = format!("no asynchronous updates, as the network trains layer by layer: {reason}");
+            Err(Error::Backend { backend: "cpu".to_string(), reason })
+        }
     }
 }
 

@@ -50,8 +50,8 @@ const SIZES: usize = 4;
 
 impl OclTrainer {
     pub(crate) fn new(network: &Network, weights: &Weights, recipe: &Recipe, driver: &Driver) -> Result<Self> {
-        if recipe.partial.is_some() {
-            let reason = "it learns all layers at every step; cpu learns a part of them".to_string();
+        if recipe.partial.is_some() || recipe.asynchronous.is_some() {
+            let reason = "it makes no partial gradients and no asynchronous updates; cpu does".to_string();
             return Err(Error::Backend { backend: "ocl".to_string(), reason });
         }
         let driver = driver.with_format(Format::default());

@@ -3,6 +3,7 @@
 //! fixed order. One phase of work a step instead of several a layer, and no lane idle whatever the number of channels. Batch
 //! norms, which couple samples, end a phase each.
 
+mod asynchronous;
 pub(super) mod convolution;
 mod correlation;
 mod kernels;
@@ -22,6 +23,7 @@ use cnn_core::backend::{GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::training::{Learner, Part, Rule};
 use cnn_core::{Network, Result, Tensor, Weights};
 
+pub(super) use asynchronous::AsynchronousTrainer;
 use passes::Passes;
 use phases::Batch;
 
