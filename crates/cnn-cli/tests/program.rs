@@ -222,16 +222,12 @@ fn train_saves_resumes_and_survives_a_kill() {
 #[test]
 fn train_takes_layers_by_turns_and_updates_without_waiting() {
     let data = mnist();
-    let train = ["train", "lenet5", "--data", text(data.path()), "--limit", "100", "--epochs", "1", "--backend", "cpu"];
-    for options in [&["--partial", "0.4"][..], &["--asynchronous"], &["--asynchronous", "8", "--batch", "100"]] {
-        assert_eq!(json(&[&train[..], options].concat())["epochs"], 1, "{options:?}");
-    }
-    assert!(refused(&[&train[..], &["--partial", "0"]].concat()).contains("share 0 of the layers is not in (0, 1]"));
-    assert!(refused(&[&train[..], &["--partial", "NaN"]].concat()).contains("share NaN"));
-    let adam = ["--asynchronous", "--optimizer", "adam"];
-    assert!(refused(&[&train[..], &adam].concat()).contains("are made with sgd, not with adam"));
-    let reference = [&train[..9], &["reference", "--asynchronous"]].concat();
-    assert!(refused(&reference).contains("no asynchronous updates"));
+    let train = ["train", "lenet5", "--data", text(data.path()), "--limit", "100", "--epochs", "1"];
+    assert_eq!(json(&[&train[..], &["--partial", "0.4", "--asynchronous"]].concat())["epochs"], 1);
+    assert!(
+        refused(&[&train[..], &["--partial", "NaN"]].concat()).contains("share NaN of the layers is not in (0, 1]")
+    );
+    assert!(refused(&[&train[..], &["--asynchronous", "--optimizer", "adam"]].concat()).contains("not with adam"));
 }
 
 #[test]
