@@ -22,11 +22,11 @@ const TEST: f64 = 10_000.0;
 const FEW: usize = 640;
 const MANY: usize = 38_400;
 
-/// As many of those as take the time that they take LeNet-5, in whole batches.
-fn images_for(network: &Network, count: usize, batch: usize) -> usize {
+/// As many of those as take the time that they take LeNet-5, but so many batches at least.
+fn images_for(network: &Network, count: usize, batch: usize, batches: usize) -> usize {
     const LENET5: u64 = 850_000;
     let share = LENET5 as f64 / network.flops().max(1) as f64;
-    ((count as f64 * share) as usize).clamp(2 * batch, MANY).next_multiple_of(batch)
+    ((count as f64 * share) as usize).min(MANY).max(batches * batch).next_multiple_of(batch)
 }
 
 #[derive(Serialize)]
@@ -56,7 +56,7 @@ pub(super) fn run(
     (batch, threads): (usize, Option<usize>),
     backend: Option<&str>,
 ) -> anyhow::Result<()> {
-    let [few, many] = [FEW, MANY].map(|count| images_for(network, count, batch));
+    let (few, many) = (images_for(network, FEW, batch, 2), images_for(network, MANY, batch, 24));
     let all = images(data, preprocess, network.output_shape().elements(), many)?;
     all.check(network)?;
     let part = |count: usize| {
