@@ -1,14 +1,5 @@
 // Correlations of planes with filters, which convolutions and fully connected layers are made of, forward and backward.
 
-#define NEXT_TAP (DILATION_X * GROUP)
-#if LINEAR
-// Features stand in for planes and groups of samples for columns, so that all of them lie in one row.
-#undef X_STEP
-#undef Y_STEP
-#define X_STEP from.w
-#define Y_STEP to.w
-#endif
-
 // y[output][position] (+)= f(bias + sum over depth and taps of weight * x[depth][position and tap]), in tiles of OUTPUTS and COLUMNS
 // that stay in registers. From column to column it is X_STEP in x and Y_STEP in y. `weights` holds the distances of the first
 // tap, and from band to band (a group of a convolution in groups), output to output and depth to depth; `taps_w` those along rows and

@@ -14,10 +14,14 @@ use crate::ops::activation_code;
 use crate::ops::tiles::even;
 use crate::program::Source;
 
-const CORRELATE: Source =
-    Source { name: "train/correlate", text: concat!(include_str!("samples.cl"), include_str!("correlate.cl")) };
-const WEIGHTS: Source =
-    Source { name: "train/weights", text: concat!(include_str!("samples.cl"), include_str!("weights.cl")) };
+const CORRELATE: Source = Source {
+    name: "train/correlate",
+    text: concat!(include_str!("samples.cl"), include_str!("lines.cl"), include_str!("correlate.cl")),
+};
+const WEIGHTS: Source = Source {
+    name: "train/weights",
+    text: concat!(include_str!("samples.cl"), include_str!("lines.cl"), include_str!("weights.cl")),
+};
 
 /// How a layer with filters runs.
 #[derive(Debug, Clone, Copy, PartialEq)]

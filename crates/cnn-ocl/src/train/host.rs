@@ -62,6 +62,14 @@ impl<'a> OnHost<'a> {
     fn views(&self) -> Vec<View<'_>> {
         self.shapes.iter().zip(&self.inputs).map(|(shape, data)| View { shape, data }).collect()
     }
+
+    /// Runs something of the layer on them.
+    fn call(&self, site: &Site<'_>, run: impl FnOnce(&Call<'_>)) {
+        let (inputs, mode) = (self.views(), site.learner.mode(site.node, 0));
+        let parameters: Vec<&[f32]> = self.parameters.iter().map(Vec::as_slice).collect();
+        let output_shape = output_shape(site);
+        run(&Call { batch: site.batch, inputs: &inputs, output_shape, parameters: &parameters, mode });
+    }
 }
 
 fn output_shape<'a>(site: &Site<'a>) -> &'a Shape {
@@ -72,18 +80,7 @@ pub(super) fn forward(site: &Site<'_>, queue: &CommandQueue) -> Result<()> {
     let mut host = OnHost::of(site, queue)?;
     let mut output = vec![0.0; site.batch * output_shape(site).elements()];
     let operation = site.layer().operation();
-    {
-        let (inputs, mode) = (host.views(), site.learner.mode(site.node, 0));
-        let parameters: Vec<&[f32]> = host.parameters.iter().map(Vec::as_slice).collect();
-        let call = Call {
-            batch: site.batch,
-            inputs: &inputs,
-            output_shape: output_shape(site),
-            parameters: &parameters,
-            mode,
-        };
-        operation.forward(&call, &mut output);
-    }
+    host.call(site, |call| operation.forward(call, &mut output));
     let mut parameters = std::mem::take(&mut host.parameters);
     operation.update_state(site.batch, &host.views(), &mut parameters);
     for (place, l) in site.learner.learned[site.node].iter().enumerate().filter(|(_, l)| !l.is_learned()) {
@@ -100,19 +97,10 @@ pub(super) fn backward(site: &Site<'_>, queue: &CommandQueue) -> Result<()> {
     let mut input_gradients: Vec<Vec<f32>> = host.inputs.iter().map(|input| vec![0.0; input.len()]).collect();
     let mut slopes: Vec<Vec<f32>> = host.parameters.iter().map(|values| vec![0.0; values.len()]).collect();
     {
-        let (inputs, mode) = (host.views(), site.learner.mode(site.node, 0));
-        let parameters: Vec<&[f32]> = host.parameters.iter().map(Vec::as_slice).collect();
-        let call = Call {
-            batch: site.batch,
-            inputs: &inputs,
-            output_shape: output_shape(site),
-            parameters: &parameters,
-            mode,
-        };
         let mut inputs: Vec<&mut [f32]> = input_gradients.iter_mut().map(Vec::as_mut_slice).collect();
         let mut parameters: Vec<&mut [f32]> = slopes.iter_mut().map(Vec::as_mut_slice).collect();
         let mut gradients = Gradients { inputs: &mut inputs, parameters: &mut parameters };
-        site.layer().operation().backward(&call, &output, &dy, &mut gradients);
+        host.call(site, |call| site.layer().operation().backward(call, &output, &dy, &mut gradients));
     }
     for (place, l) in site.learner.learned[site.node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
         debug_assert_eq!(slopes[place].len(), l.length());

@@ -1,14 +1,5 @@
 // Gradients of the filters and biases of convolutions and fully connected layers.
 
-#define NEXT_TAP (DILATION_X * GROUP)
-#if LINEAR
-// Features stand in for planes and groups of samples for columns, so that all of them lie in one row.
-#undef X_STEP
-#undef Y_STEP
-#define X_STEP from.w
-#define Y_STEP to.w
-#endif
-
 // Gradients of filters: sums[filter][depth][tap] = the sum over rows, columns and samples of dy * x, in tiles of OUTPUTS, DEPTH
 // and TAPS that stay in registers. Each share of the groups of samples, and each vector of a group, has sums of its own:
 // `total_length` floats from one to the next.
