@@ -13,7 +13,6 @@ use crate::driver::Driver;
 use crate::kernel::Argument::{Float, Input, Memory, Output};
 use crate::kernel::{Kernel, Launch};
 use crate::ops::activation_code;
-use crate::ops::tiles::even;
 use crate::program::Source;
 
 const SOURCE: Source = Source { name: "conv2d/direct", text: include_str!("direct.cl") };
@@ -68,9 +67,7 @@ impl Algorithm for WorkGroup {
 
     fn prepare(&self, driver: &Driver, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared> {
         let [across, down] = driver.tuning.work_group;
-        // No larger than it takes to cover the output in as many groups: work-items beyond its edges cost too.
-        let group = [even(problem.plane.columns.output, across), even(problem.plane.rows.output, down), 1];
-        let kernel = DirectKernel::new(driver, problem, parameters, Some(group))?;
+        let kernel = DirectKernel::new(driver, problem, parameters, Some([across, down, 1]))?;
         Ok(Prepared::planar(Box::new(kernel)))
     }
 }
