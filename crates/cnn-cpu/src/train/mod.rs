@@ -105,7 +105,7 @@ mod tests {
     fn lines_that_padding_makes_long_are_no_work_for_lanes() {
         let machine = Cpu::with_threads(1).unwrap().threads_and_machine().1;
         let network = |padding: usize| {
-            let mut net = Network::builder("padded", [1, 20, 20]);
+            let mut net = Network::builder("padded", [8, 20, 20]);
             net.push("conv", Conv2d::new(4, 3).stride(padding.max(1)).padding(padding)).unwrap();
             net.push("mean", GlobalAvgPool).unwrap();
             net.push("flatten", Flatten).unwrap();
