@@ -93,7 +93,7 @@ impl Preprocess {
     fn batch_of_one(&self, pixels: &Pixels<'_>) -> Result<Tensor> {
         let shape = self.output_shape();
         let mut values = Vec::with_capacity(shape.elements());
-        self.normalize(pixels, &mut values)?;
+        self.normalize(std::slice::from_ref(pixels), &mut values)?;
         Ok(Tensor::new(shape.with_batch(1), values)?)
     }
 
@@ -124,19 +124,25 @@ impl Preprocess {
         }
     }
 
-    /// Appends the values of a picture of [`fitted_shape`](Self::fitted_shape), with the border that the model wants:
-    /// to put a batch together. Errors for another shape.
-    pub fn normalize(&self, pixels: &Pixels<'_>, values: &mut Vec<f32>) -> Result<()> {
-        let (got, fitted) = (pixels.shape(), self.fitted_shape());
-        if got != fitted {
-            let (got, fitted) = (pixels::show(got), pixels::show(fitted));
+    /// Appends the values of pictures of [`fitted_shape`](Self::fitted_shape), each with the border that the model wants: to
+    /// put a batch together. Errors for another shape.
+    pub fn normalize(&self, pictures: &[Pixels<'_>], values: &mut Vec<f32>) -> Result<()> {
+        /// As many as processors have reads under way.
+        const AT_ONCE: usize = 16;
+        let fitted = self.fitted_shape();
+        if let Some(other) = pictures.iter().map(Pixels::shape).find(|&got| got != fitted) {
+            let (got, fitted) = (pixels::show(other), pixels::show(fitted));
             return Err(Error::Picture(format!("{got}, the model takes {fitted}")));
         }
         let (border, mean, deviation) = match self {
             Preprocess::Photo(photo) => (0, &photo.mean[..], &photo.deviation[..]),
             Preprocess::Digit(digit) => (digit.border, &[digit.mean][..], &[digit.deviation][..]),
         };
-        normalization::append(pixels, border, (mean, deviation), values);
+        let levels = normalization::levels(mean, deviation);
+        for pictures in pictures.chunks(AT_ONCE) {
+            normalization::fetch(pictures);
+            pictures.iter().for_each(|pixels| normalization::append(pixels, border, &levels, values));
+        }
         Ok(())
     }
 }
@@ -168,7 +174,7 @@ mod tests {
         let colours = Pixels::new([3, 28, 28], vec![0; 3 * 784]).unwrap();
         let error = Preprocess::MNIST.fit(colours.clone()).unwrap_err().to_string();
         assert_eq!(error, "picture: 3 channels, the model takes 1");
-        let error = Preprocess::MNIST.normalize(&colours, &mut Vec::new()).unwrap_err().to_string();
+        let error = Preprocess::MNIST.normalize(&[colours], &mut Vec::new()).unwrap_err().to_string();
         assert_eq!(error, "picture: 3x28x28, the model takes 1x28x28");
         assert!(Preprocess::IMAGENET.fit(Pixels::new([1, 28, 28], vec![0; 784]).unwrap()).is_err());
     }

@@ -81,7 +81,7 @@ mod tests {
         let shape = [1, grey.height() as usize, grey.width() as usize];
         let fitted = Preprocess::MNIST.fit(Pixels::new(shape, grey.as_raw()).unwrap()).unwrap();
         let mut values = vec![9.0];
-        Preprocess::MNIST.normalize(&fitted, &mut values).unwrap();
+        Preprocess::MNIST.normalize(std::slice::from_ref(&fitted), &mut values).unwrap();
         values.split_off(1)
     }
 

@@ -27,16 +27,26 @@ impl Normalization {
     }
 }
 
-/// Appends the planes, each normalised and in the middle of a dark border.
-pub(super) fn append(pixels: &Pixels<'_>, border: usize, (means, deviations): (&[f32], &[f32]), values: &mut Vec<f32>) {
-    let [_, rows, columns] = pixels.shape();
-    let (height, width) = (rows + 2 * border, columns + 2 * border);
-    for ((plane, mean), deviation) in pixels.planes().zip(means).zip(deviations) {
-        // There are fewer levels than pixels.
+/// What each byte of a channel becomes: there are fewer levels than pixels.
+type Levels = [f32; 256];
+
+/// The levels of each channel.
+pub(super) fn levels(means: &[f32], deviations: &[f32]) -> Vec<Levels> {
+    let of_channel = |(mean, deviation): (&f32, &f32)| {
         let mut levels = [0.0; 256];
         for (level, byte) in levels.iter_mut().zip(0i32..) {
             *level = (byte as f32 / 255.0 - mean) / deviation;
         }
+        levels
+    };
+    means.iter().zip(deviations).map(of_channel).collect()
+}
+
+/// Appends the planes, each normalised and in the middle of a dark border.
+pub(super) fn append(pixels: &Pixels<'_>, border: usize, levels: &[Levels], values: &mut Vec<f32>) {
+    let [_, rows, columns] = pixels.shape();
+    let (height, width) = (rows + 2 * border, columns + 2 * border);
+    for (plane, levels) in pixels.planes().zip(levels) {
         let start = values.len();
         values.resize(start + height * width, levels[0]);
         let lines = values[start + border * width..].chunks_mut(width);
@@ -44,4 +54,15 @@ pub(super) fn append(pixels: &Pixels<'_>, border: usize, (means, deviations): (&
             line[border..].iter_mut().zip(bytes).for_each(|(value, &byte)| *value = levels[usize::from(byte)]);
         }
     }
+}
+
+/// Asks for the first cache lines of several pictures at once: those of a shuffled batch lie anywhere in memory, and to wait for
+/// one after the other takes as long as the rest of the work on a small picture.
+pub(super) fn fetch(pictures: &[Pixels<'_>]) {
+    /// Behind them a processor sees that more is to come.
+    const BYTES: usize = 1024;
+    const LINE: usize = 64;
+    let lines =
+        pictures.iter().flat_map(|pixels| pixels.bytes()[..pixels.bytes().len().min(BYTES)].iter().step_by(LINE));
+    std::hint::black_box(lines.fold(0, |all, byte| all ^ byte));
 }

@@ -1,7 +1,7 @@
 //! Batches of a data set, in order or shuffled, decoded, augmented and preprocessed as they are taken.
 
 use cnn_core::{Shape, Tensor};
-use cnn_models::Preprocess;
+use cnn_models::{Pixels, Preprocess};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -78,14 +78,16 @@ impl<'a> Batches<'a> {
     pub(super) fn batch(&self, number: usize) -> Result<Option<Batch>> {
         let Some(indices) = self.order.chunks(self.size).nth(number) else { return Ok(None) };
         let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
-        let mut values = Vec::with_capacity(shape.elements());
-        for &index in indices {
-            let mut pixels = self.data.image(index, self.preprocess)?;
-            if let Some((augmentation, [seed, epoch])) = self.augmentation {
-                pixels = augmentation.apply(pixels, [seed, epoch, index as u64])?;
+        let picture = |&index: &usize| -> Result<Pixels<'_>> {
+            let pixels = self.data.image(index, self.preprocess)?;
+            match self.augmentation {
+                Some((augmentation, [seed, epoch])) => augmentation.apply(pixels, [seed, epoch, index as u64]),
+                None => Ok(pixels),
             }
-            self.preprocess.normalize(&pixels, &mut values)?;
-        }
+        };
+        let pictures = indices.iter().map(picture).collect::<Result<Vec<_>>>()?;
+        let mut values = Vec::with_capacity(shape.elements());
+        self.preprocess.normalize(&pictures, &mut values)?;
         let labels = indices.iter().map(|&index| self.data.label(index)).collect();
         Ok(Some((Tensor::new(shape, values)?, labels)))
     }

@@ -15,7 +15,7 @@ use cnn_core::{Error, Network, Optimizer, Result, Tensor, Weights};
 use smallvec::smallvec;
 
 use super::passes::{Samples, add};
-use super::{LaneTrainer, Update};
+use super::{LaneTrainer, Update, Work};
 use crate::machine::Machine;
 use crate::memory::Buffer;
 use crate::simd::{Simd, with_simd};
@@ -59,13 +59,13 @@ impl AsynchronousTrainer {
             return Err(refusal(format!("asynchronous updates are made with sgd, not with {}", optimizer.name())));
         }
         let inner = LaneTrainer::new(network, weights, recipe, place)?;
-        if let Some(node) = inner.passes.norms().next() {
+        if let Some(node) = inner.work.passes.norms().next() {
             let name = &network.nodes()[node].name;
             return Err(refusal(format!("no asynchronous updates, as layer `{name}` couples the samples of a batch")));
         }
-        let length = inner.passes.parameters;
+        let length = inner.work.passes.parameters;
         let zeros = || (0..length).map(|_| AtomicU32::new(0)).collect();
-        let own = || Own { parameters: inner.learner.values.clone(), gradients: Buffer::zeroed(length) };
+        let own = || Own { parameters: inner.work.learner.values.clone(), gradients: Buffer::zeroed(length) };
         let own = (0..inner.pool.current_num_threads()).map(|_| Mutex::new(own())).collect();
         let shared = Shared { weights: zeros(), velocity: zeros() };
         Ok(AsynchronousTrainer { inner, samples: samples.get(), shared, own })
@@ -73,7 +73,7 @@ impl AsynchronousTrainer {
 
     /// Lays out weights and velocity for all threads.
     fn share(&self) {
-        let LaneTrainer { learner, passes, .. } = &self.inner;
+        let Work { learner, passes, .. } = &self.inner.work;
         for (node, place, l) in learner.learned_parameters() {
             let range = passes.range(node, place);
             store(&self.shared.weights[range.clone()], &learner.values[node][place]);
@@ -83,7 +83,7 @@ impl AsynchronousTrainer {
 
     /// Takes back what became of them.
     fn gather(&mut self) {
-        let LaneTrainer { learner, passes, .. } = &mut self.inner;
+        let Work { learner, passes, .. } = &mut self.inner.work;
         for (node, (values, learned)) in learner.values.iter_mut().zip(&mut learner.learned).enumerate() {
             let pairs = values.iter_mut().zip(learned).enumerate();
             for (place, (weight, l)) in pairs.filter(|(_, (_, l))| l.is_learned()) {
@@ -96,7 +96,7 @@ impl AsynchronousTrainer {
 
     /// One update, from the weights as they are now.
     fn learn(&self, samples: Samples<'_>, learning_rate: f32) -> Result<StepStats> {
-        let LaneTrainer { learner, passes, .. } = &self.inner;
+        let Work { learner, passes, .. } = &self.inner.work;
         let thread = rayon::current_thread_index().unwrap_or(0) % self.own.len();
         let mut own = self.own[thread].lock().unwrap_or_else(PoisonError::into_inner);
         let Own { parameters, gradients } = &mut *own;
@@ -123,7 +123,7 @@ impl AsynchronousTrainer {
             load(&self.shared.velocity[piece.clone()], velocity);
             let gradient = &gradients[piece.clone()];
             let mut part = Part { weight, gradient, slots: smallvec![velocity] };
-            with_simd!(self.inner.instructions, s => s.vectorize(Update { part: &mut part, rule }));
+            with_simd!(self.inner.work.instructions, s => s.vectorize(Update { part: &mut part, rule }));
             store(&self.shared.weights[piece.clone()], part.weight);
             store(&self.shared.velocity[piece], part.slots[0]);
         }
@@ -157,7 +157,7 @@ impl Trainer for AsynchronousTrainer {
         if ready.is_listening() {
             return Err(refusal("asynchronous updates have no gradients of a whole batch to show".to_string()));
         }
-        let LaneTrainer { learner, passes, pool, crew, .. } = &self.inner;
+        let LaneTrainer { work: Work { learner, passes, .. }, pool, crew } = &self.inner;
         let (batch, data) = learner.network.check_input(images)?;
         learner.network.check_labels(labels, batch)?;
         self.share();
@@ -180,7 +180,7 @@ impl Trainer for AsynchronousTrainer {
             all = add(all, StepStats { loss, ..part });
         }
         self.gather();
-        self.inner.learner.begin_step(learning_rate);
+        self.inner.work.learner.begin_step(learning_rate);
         Ok(all)
     }
 

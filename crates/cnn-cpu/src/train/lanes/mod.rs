@@ -37,13 +37,18 @@ use crate::threads::{Crew, Workers, enter};
 const GROUPS: usize = 16;
 
 pub(super) struct LaneTrainer {
+    work: Work,
+    pool: Arc<rayon::ThreadPool>,
+    crew: Crew,
+}
+
+/// What the trainer's threads work on together.
+struct Work {
     learner: Learner,
     instructions: Instructions,
     passes: Passes,
     /// `[group][parameters]`.
     groups: Buffer,
-    pool: Arc<rayon::ThreadPool>,
-    crew: Crew,
 }
 
 impl LaneTrainer {
@@ -55,24 +60,91 @@ impl LaneTrainer {
     ) -> Result<Self> {
         let learner = Learner::new(network, weights, recipe)?;
         let threads = pool.current_num_threads();
-        Ok(LaneTrainer {
-            passes: Passes::new(&learner, &machine, threads)?,
-            learner,
-            instructions: machine.instructions(),
-            groups: Buffer::zeroed(0),
-            crew: Crew::new(threads, 0),
-            pool,
-        })
+        let passes = Passes::new(&learner, &machine, threads)?;
+        let work = Work { learner, instructions: machine.instructions(), passes, groups: Buffer::zeroed(0) };
+        Ok(LaneTrainer { work, crew: Crew::new(threads, 0), pool })
+    }
+
+    /// Works on a batch, on all threads where it is worth that.
+    fn on_batch<R: Send>(
+        &mut self,
+        images: &Tensor,
+        labels: &[u32],
+        work: impl FnOnce(&mut Work, Batch<'_>, Workers<'_>) -> R + Send,
+    ) -> Result<R> {
+        let (batch, data) = self.work.learner.network.check_input(images)?;
+        self.work.learner.network.check_labels(labels, batch)?;
+        let flops = self.work.passes.flops.saturating_mul(batch as u64);
+        let batch = Batch { images: data, labels };
+        Ok(enter(&self.pool, &self.crew, flops, |workers| work(&mut self.work, batch, workers)))
     }
 }
 
 impl Trainer for LaneTrainer {
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
-        let (batch, data) = self.learner.network.check_input(images)?;
-        self.learner.network.check_labels(labels, batch)?;
-        let LaneTrainer { learner, passes, groups: sums, .. } = self;
-        let (lanes, parameters) = (passes.lanes, passes.parameters);
-        let vectors = batch.div_ceil(lanes);
+        let stats = self.on_batch(images, labels, Work::gradients)??;
+        let Work { learner, passes, groups, .. } = &mut self.work;
+        for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
+            for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
+                ready.ready(&l.parameter.name, &mut groups[passes.range(node, place)])?;
+            }
+        }
+        Ok(stats)
+    }
+
+    fn step(
+        &mut self,
+        images: &Tensor,
+        labels: &[u32],
+        learning_rate: f32,
+        ready: &mut dyn GradientSink,
+    ) -> Result<StepStats> {
+        if ready.is_listening() {
+            let stats = self.gradients(images, labels, ready)?;
+            self.update(learning_rate)?;
+            return Ok(stats);
+        }
+        // The threads are woken once.
+        self.on_batch(images, labels, |work, batch, workers| {
+            let stats = work.gradients(batch, workers)?;
+            work.update(learning_rate, workers);
+            Ok(stats)
+        })?
+    }
+
+    fn method(&self) -> String {
+        let Passes { lanes, .. } = self.work.passes;
+        let is_coupled = self.work.passes.norms().next().is_some();
+        let coupled = if is_coupled { ", in phases from batch norm to batch norm" } else { "" };
+        format!("a sample in each of {lanes} lanes{coupled}")
+    }
+
+    fn update(&mut self, learning_rate: f32) -> Result<()> {
+        // Reads and writes, at what a hundred operations cost.
+        let flops = 100 * self.work.passes.parameters as u64;
+        enter(&self.pool, &self.crew, flops, |workers| self.work.update(learning_rate, workers));
+        Ok(())
+    }
+
+    fn weights(&self) -> Result<Weights> {
+        self.work.learner.weights()
+    }
+
+    fn state(&self) -> Result<Weights> {
+        self.work.learner.state()
+    }
+
+    fn restore(&mut self, state: &Weights) -> Result<()> {
+        self.work.learner.restore(state)
+    }
+}
+
+impl Work {
+    /// Finds the gradients of a batch, where they are due, and what it showed.
+    fn gradients(&mut self, batch: Batch<'_>, workers: Workers<'_>) -> Result<StepStats> {
+        let Work { learner, passes, groups: sums, .. } = self;
+        let parameters = passes.parameters;
+        let vectors = batch.labels.len().div_ceil(passes.lanes);
         let count = vectors.min(GROUPS);
         if sums.len() < count * parameters {
             *sums = Buffer::zeroed(count * parameters);
@@ -83,65 +155,34 @@ impl Trainer for LaneTrainer {
         }
         let all = &mut sums[..count * parameters];
         let groups: Vec<_> = (0..count).map(|group| group * vectors / count..(group + 1) * vectors / count).collect();
-        let due = passes.due(learner);
-        let (kept, passes) = (&*learner, &*passes);
-        let mut result = Ok((StepStats::default(), Vec::new()));
-        enter(&self.pool, &self.crew, passes.flops.saturating_mul(batch as u64), |workers| {
-            result = match is_coupled {
-                true => passes.run_in_phases(kept, Batch { images: data, labels }, &groups, all, workers),
-                false => passes.run_apart(kept, Batch { images: data, labels }, &groups, all, workers),
-            };
-            due.into_iter().for_each(|range| add_groups(all, parameters, range, workers));
-        });
-        let (stats, of_batch) = result?;
+        let (stats, of_batch) = match is_coupled {
+            true => passes.run_in_phases(learner, batch, &groups, all, workers)?,
+            false => passes.run_apart(learner, batch, &groups, all, workers)?,
+        };
+        for range in passes.due(learner) {
+            add_groups(all, parameters, range, workers);
+        }
         for (node, moments) in of_batch.iter().enumerate() {
             if let Some(norm) = passes.norm(node) {
                 norm.update_state(moments, &mut learner.values[node]);
             }
         }
-        for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
-            for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
-                ready.ready(&l.parameter.name, &mut sums[passes.range(node, place)])?;
-            }
-        }
         Ok(stats)
     }
 
-    fn method(&self) -> String {
-        let coupled =
-            if self.passes.norms().next().is_some() { ", in phases from batch norm to batch norm" } else { "" };
-        format!("a sample in each of {} lanes{coupled}", self.passes.lanes)
-    }
-
-    fn update(&mut self, learning_rate: f32) -> Result<()> {
+    /// The optimiser's step.
+    fn update(&mut self, learning_rate: f32, workers: Workers<'_>) {
         /// Numbers that one piece of work changes.
         const PIECE: usize = 8192;
-        let LaneTrainer { learner, passes, groups, .. } = self;
+        let Work { learner, passes, groups, instructions } = self;
         let groups = &groups[..];
         let gradient = |node: usize, place: usize| &groups[passes.range(node, place)];
         let (rule, parts) = learner.begin_update(learning_rate, PIECE, gradient);
         let parts: Vec<_> = parts.into_iter().map(Mutex::new).collect();
-        let instructions = self.instructions;
-        // Reads and writes, at what a hundred operations cost.
-        enter(&self.pool, &self.crew, 100 * passes.parameters as u64, |workers| {
-            workers.for_each(parts.len(), |i| {
-                let part = &mut *parts[i].lock().unwrap_or_else(PoisonError::into_inner);
-                with_simd!(instructions, s => s.vectorize(Update { part, rule }));
-            });
+        workers.for_each(parts.len(), |i| {
+            let part = &mut *parts[i].lock().unwrap_or_else(PoisonError::into_inner);
+            with_simd!(*instructions, s => s.vectorize(Update { part, rule }));
         });
-        Ok(())
-    }
-
-    fn weights(&self) -> Result<Weights> {
-        self.learner.weights()
-    }
-
-    fn state(&self) -> Result<Weights> {
-        self.learner.state()
-    }
-
-    fn restore(&mut self, state: &Weights) -> Result<()> {
-        self.learner.restore(state)
     }
 }
 
