@@ -125,7 +125,7 @@ fn parameters_that_no_kernel_can_have_are_refused() {
     for impossible in [
         Tuning { lanes: 5, ..good.clone() },
         Tuning { rows: 0, ..good.clone() },
-        Tuning { work_group: [0, 1], ..good.clone() },
+        Tuning { work_group: Some([0, 1]), ..good.clone() },
         Tuning { linear_parts: usize::MAX, ..good.clone() },
         Tuning { macs_per_byte: f64::NAN, ..good.clone() },
     ] {

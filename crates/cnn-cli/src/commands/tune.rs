@@ -41,21 +41,16 @@ impl Tune {
         output.say(format!("{} ({})", ocl.device().name, ocl.found().traits.architecture));
         let before = self.model.as_deref().map(|model| time(&ocl, model)).transpose()?;
         let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template("{wide_bar} {pos}/{len}  {msg}")?);
-        let mut fastest = Duration::MAX;
         let mut skipped = 0;
         let limit = Duration::from_secs(self.limit);
         let tuning = opencl::tune(&ocl, limit, |tried| {
             if tried.number == 0 {
-                fastest = Duration::MAX;
                 say(output, &bar, tried.subject.to_string());
             }
             bar.set_length(tried.candidates as u64);
             bar.set_position(tried.number as u64 + 1);
             match tried.outcome {
-                Outcome::Timed(time) if *time < fastest => {
-                    fastest = *time;
-                    say(output, &bar, describe(tried, *time));
-                }
+                Outcome::Timed(time) if tried.is_best => say(output, &bar, describe(tried, *time)),
                 Outcome::Timed(_) => {}
                 Outcome::Skipped(reason) => {
                     skipped += 1;
@@ -95,8 +90,9 @@ fn describe(tried: &Tried<'_>, time: Duration) -> String {
 
 fn parameters(tuning: &Tuning) -> String {
     let Tuning { lanes, rows, vectors, tile_group, work_group, linear_parts, winograd_bytes, .. } = tuning;
+    let work_group = work_group.map_or("the driver's".to_string(), |group| format!("{group:?}"));
     format!(
-        "lanes {lanes}, tile {rows} x {vectors}, group {tile_group:?}, work-group {work_group:?}, linear in \
+        "lanes {lanes}, tile {rows} x {vectors}, group {tile_group:?}, work-group {work_group}, linear in \
          {linear_parts}, winograd {} MiB",
         winograd_bytes >> 20,
     )

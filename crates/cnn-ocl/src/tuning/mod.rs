@@ -27,8 +27,10 @@ pub struct Tuning {
     pub vectors: usize,
     /// Work-items of a group of the kernels with tiles, along the tiles and along the blocks of outputs.
     pub tile_group: [usize; 2],
-    /// Work-items of a group of the kernel `work_group`, across and down.
-    pub work_group: [usize; 2],
+    /// Work-items of a group of the kernel `work_group`, across and down; none where no group is faster on the device than those
+    /// that the driver chooses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_group: Option<[usize; 2]>,
     /// Work-items that share the sum of one fully connected output of a single sample.
     pub linear_parts: usize,
     /// Bytes of transformed values that are worked on at a time in Winograd convolution.
@@ -143,7 +145,7 @@ impl Tuning {
         const MOST: usize = 1 << 12;
         const MOST_BYTES: usize = 1 << 30;
         let sizes = [self.rows, self.vectors, self.linear_parts, self.sample_vectors];
-        let groups = self.tile_group.into_iter().chain(self.work_group);
+        let groups = self.tile_group.into_iter().chain(self.work_group.into_iter().flatten());
         let possible_set = |set: &[usize; 16]| set[2..10].iter().all(|value| (1..=MOST).contains(value));
         let clblast = self.clblast.iter().all(|entry| possible_set(&entry.parameters));
         let possible = [1, 2, 4, 8, 16].contains(&self.lanes)

@@ -17,6 +17,8 @@ pub(super) struct Subject {
     pub(super) algorithm: Option<&'static str>,
     /// The work.
     pub(super) network: fn() -> Result<Network>,
+    /// What has to be beaten, by more than noise, made of what is known so far.
+    pub(super) plain: fn(&Tuning) -> Tuning,
     /// Every variant of a tuning.
     pub(super) variants: fn(&Tuning) -> Vec<Tuning>,
 }
@@ -35,24 +37,28 @@ pub(super) const SUBJECTS: &[Subject] = &[
             net.push("small", Conv2d::new(256, 3).padding(1).stride(2))?;
             net.finish()
         },
+        plain: Tuning::clone,
         variants: tiles,
     },
     Subject {
         name: "transformed values at a time in Winograd convolution",
         algorithm: Some("conv2d/winograd_f4"),
         network: || convolution(64, 64, 112),
+        plain: Tuning::clone,
         variants: |base| (20..28).map(|log| Tuning { winograd_bytes: 1 << log, ..base.clone() }).collect(),
     },
     Subject {
         name: "work-groups of the direct convolution",
         algorithm: Some("conv2d/work_group"),
         network: || convolution(16, 16, 56),
+        // As tuned never slower than `direct`, which has the driver's.
+        plain: |base| Tuning { work_group: None, ..base.clone() },
         variants: |base| {
             let sizes = [1, 2, 4, 8, 16, 32, 64];
             let pairs = sizes.into_iter().flat_map(|across| sizes.map(|down| [across, down]));
             // The paper's sizes, 1 x 1 to 16 x 16, and flat ones that fill a device's group.
             let wanted = pairs.filter(|[across, down]| across * down <= 256 && *down <= 16);
-            wanted.map(|work_group| Tuning { work_group, ..base.clone() }).collect()
+            wanted.map(|group| Tuning { work_group: Some(group), ..base.clone() }).collect()
         },
     },
     #[cfg(feature = "clblast")]
@@ -60,6 +66,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "CLBlast on the largest outputs",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(16, 64, 160),
+        plain: Tuning::clone,
         variants: |base| clblast(base, 1 << 30),
     },
     #[cfg(feature = "clblast")]
@@ -67,6 +74,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "CLBlast on outputs of 112 x 112",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(64, 64, 112),
+        plain: Tuning::clone,
         variants: |base| clblast(base, 112 * 112),
     },
     #[cfg(feature = "clblast")]
@@ -74,6 +82,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "CLBlast on outputs of 56 x 56",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(128, 128, 56),
+        plain: Tuning::clone,
         variants: |base| clblast(base, 56 * 56),
     },
     #[cfg(feature = "clblast")]
@@ -81,6 +90,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "CLBlast on outputs of 28 x 28",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(256, 256, 28),
+        plain: Tuning::clone,
         variants: |base| clblast(base, 28 * 28),
     },
     #[cfg(feature = "clblast")]
@@ -88,6 +98,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
         name: "CLBlast on outputs of 14 x 14",
         algorithm: Some("conv2d/clblast"),
         network: || convolution(256, 256, 14),
+        plain: Tuning::clone,
         variants: |base| clblast(base, 14 * 14),
     },
     Subject {
@@ -98,6 +109,7 @@ pub(super) const SUBJECTS: &[Subject] = &[
             net.push("linear", Linear::new(1024))?;
             net.finish()
         },
+        plain: Tuning::clone,
         variants: |base| (0..9).map(|log| Tuning { linear_parts: 1 << log, ..base.clone() }).collect(),
     },
 ];
@@ -158,5 +170,5 @@ pub(super) fn fits(tuning: &Tuning, traits: &Traits) -> bool {
     let group = |[across, down]: [usize; 2]| across * down <= traits.largest_group;
     // A compilation for each size of a group is what costs on a processor, and groups gain nothing there.
     let worth = !traits.is_cpu || tuning.tile_group == [1, 1];
-    group(tuning.tile_group) && group(tuning.work_group) && worth
+    group(tuning.tile_group) && tuning.work_group.is_none_or(group) && worth
 }

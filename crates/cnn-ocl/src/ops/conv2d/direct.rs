@@ -21,7 +21,7 @@ const SOURCE: Source = Source { name: "conv2d/direct", text: include_str!("direc
 #[derive(Debug)]
 pub struct Direct;
 
-/// The row of tuned work-groups.
+/// The row of tuned work-groups, which are the driver's where the device gains nothing from others.
 #[derive(Debug)]
 pub struct WorkGroup;
 
@@ -66,8 +66,8 @@ impl Algorithm for WorkGroup {
     }
 
     fn prepare(&self, driver: &Driver, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared> {
-        let [across, down] = driver.tuning.work_group;
-        let kernel = DirectKernel::new(driver, problem, parameters, Some([across, down, 1]))?;
+        let group = driver.tuning.work_group.map(|[across, down]| [across, down, 1]);
+        let kernel = DirectKernel::new(driver, problem, parameters, group)?;
         Ok(Prepared::planar(Box::new(kernel)))
     }
 }
