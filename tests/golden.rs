@@ -12,7 +12,7 @@ fn weights(network: &Network) -> Weights {
     let mut weights = Weights::new();
     for (i, parameter) in network.parameters().enumerate() {
         let scale = match parameter.init {
-            Init::Spread { fan_in } => (6.0 / fan_in as f64).sqrt() as f32,
+            Init::Spread { fan_in, .. } => (6.0 / fan_in as f64).sqrt() as f32,
             Init::Constant(_) => 0.05,
         };
         let values = numbers(i as u64 + 1, parameter.shape.elements(), scale);

@@ -234,7 +234,8 @@ fn train_takes_layers_by_turns_and_updates_without_waiting() {
 fn unknown_names_are_told_the_known() {
     assert_eq!(
         refused(&["classify", "--model", "alexnet"]),
-        "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16, vgg8"
+        "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16, vgg8, baseline-cifar, flattened-cifar, \
+             baseline-mnist, flattened-mnist"
     );
     assert_eq!(
         refused(&["classify", "--backend", "gpu"]),

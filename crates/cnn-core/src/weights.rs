@@ -175,9 +175,7 @@ impl Weights {
             let mut values = crate::error::zeroed(&parameter.name, parameter.shape.elements())?;
             match parameter.init {
                 Init::Constant(value) => values.fill(value),
-                Init::Spread { fan_in } => {
-                    // Outputs that one input takes part in: `[out, in, ..]`.
-                    let fan_out = parameter.shape.elements() / parameter.shape.get(1).copied().unwrap_or(1).max(1);
+                Init::Spread { fan_in, fan_out } => {
                     let deviation = initialization.variance(fan_in, fan_out).sqrt();
                     values.iter_mut().for_each(|v| {
                         let normal: f64 = StandardNormal.sample(&mut rng);

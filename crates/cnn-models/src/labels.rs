@@ -40,6 +40,14 @@ impl Labels {
         &DIGITS
     }
 
+    /// The ten classes of CIFAR-10 (Krizhevsky 2009).
+    pub fn cifar10() -> &'static Labels {
+        static CIFAR10: LazyLock<Labels> = LazyLock::new(|| {
+            Labels::new(["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"])
+        });
+        &CIFAR10
+    }
+
     /// The 1,000 classes of the ImageNet challenge (Russakovsky et al. 2015), as torchvision spells them.
     pub fn imagenet() -> &'static Labels {
         static IMAGENET: LazyLock<Labels> =

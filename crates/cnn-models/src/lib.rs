@@ -34,6 +34,7 @@
 
 mod digits;
 mod error;
+mod flattened;
 mod labels;
 mod lenet;
 mod preprocess;
@@ -45,6 +46,7 @@ pub mod weights_file;
 
 pub use digits::digits;
 pub use error::{Error, Result};
+pub use flattened::{baseline_cifar, baseline_mnist, flattened_cifar, flattened_mnist};
 pub use labels::{Labels, Prediction};
 pub use lenet::{lenet5, lenet5_original};
 pub use preprocess::{Digit, Normalization, Photo, Pixels, Preprocess};

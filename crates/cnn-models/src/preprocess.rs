@@ -40,6 +40,18 @@ impl Preprocess {
     /// What models trained on MNIST want: 28x28 in the middle of 32x32, the set's own mean and deviation.
     pub const MNIST: Preprocess = Preprocess::Digit(Digit { side: 28, border: 2, mean: 0.1307, deviation: 0.3081 });
 
+    /// Digits at MNIST's own size, 28x28, without a border.
+    pub const MNIST_BARE: Preprocess =
+        Preprocess::Digit(Digit { side: 28, border: 0, mean: 0.1307, deviation: 0.3081 });
+
+    /// What models trained on CIFAR-10 want: 32x32, with the mean and deviation of its training pictures as they are commonly given.
+    pub const CIFAR: Preprocess = Preprocess::Photo(Photo {
+        shorter_side: 32,
+        crop: 32,
+        mean: [0.4914, 0.4822, 0.4465],
+        deviation: [0.2470, 0.2435, 0.2616],
+    });
+
     /// Shape of a picture's tensor without the batch.
     pub fn output_shape(&self) -> Shape {
         match self {

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use cnn_core::{Network, Weights};
+use cnn_core::{Initialization, Network, Weights};
 
-use crate::{Error, Labels, Preprocess, Result, lenet, vgg, weights_file};
+use crate::{Error, Labels, Preprocess, Result, flattened, lenet, vgg, weights_file};
 
 /// A network with all that is around it.
 pub struct Model {
@@ -16,16 +16,18 @@ pub struct Model {
     build: fn() -> Result<Network>,
     preprocess: Preprocess,
     labels: fn() -> &'static Labels,
+    initialization: Initialization,
     shipped: Option<&'static [u8]>,
 }
 
-static MODELS: [Model; 4] = [
+static MODELS: [Model; 8] = [
     Model {
         name: "lenet5",
         summary: "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits",
         build: lenet::lenet5,
         preprocess: Preprocess::MNIST,
         labels: Labels::digits,
+        initialization: Initialization::He,
         shipped: Some(include_bytes!("../assets/lenet5.safetensors")),
     },
     Model {
@@ -34,6 +36,7 @@ static MODELS: [Model; 4] = [
         build: lenet::lenet5_original,
         preprocess: Preprocess::MNIST,
         labels: Labels::digits,
+        initialization: Initialization::He,
         shipped: None,
     },
     Model {
@@ -42,6 +45,7 @@ static MODELS: [Model; 4] = [
         build: vgg::vgg16,
         preprocess: Preprocess::IMAGENET,
         labels: Labels::imagenet,
+        initialization: Initialization::He,
         shipped: None,
     },
     Model {
@@ -50,6 +54,43 @@ static MODELS: [Model; 4] = [
         build: vgg::vgg8,
         preprocess: Preprocess::MNIST,
         labels: Labels::digits,
+        initialization: Initialization::He,
+        shipped: None,
+    },
+    Model {
+        name: "baseline-cifar",
+        summary: "the dense network of the paper on flattened ones (2015): small colour pictures",
+        build: flattened::baseline_cifar,
+        preprocess: Preprocess::CIFAR,
+        labels: Labels::cifar10,
+        initialization: Initialization::He,
+        shipped: None,
+    },
+    Model {
+        name: "flattened-cifar",
+        summary: "its twin with one-dimensional filters: small colour pictures",
+        build: flattened::flattened_cifar,
+        preprocess: Preprocess::CIFAR,
+        labels: Labels::cifar10,
+        initialization: Initialization::Glorot,
+        shipped: None,
+    },
+    Model {
+        name: "baseline-mnist",
+        summary: "the dense network of the paper on flattened ones (2015): handwritten digits",
+        build: flattened::baseline_mnist,
+        preprocess: Preprocess::MNIST_BARE,
+        labels: Labels::digits,
+        initialization: Initialization::He,
+        shipped: None,
+    },
+    Model {
+        name: "flattened-mnist",
+        summary: "its twin with one-dimensional filters: handwritten digits",
+        build: flattened::flattened_mnist,
+        preprocess: Preprocess::MNIST_BARE,
+        labels: Labels::digits,
+        initialization: Initialization::Glorot,
         shipped: None,
     },
 ];
@@ -81,6 +122,11 @@ impl Model {
     /// What the classes of its output are called.
     pub fn labels(&self) -> &'static Labels {
         (self.labels)()
+    }
+
+    /// How far the weights that it is trained from are spread, unless one knows better.
+    pub fn initialization(&self) -> Initialization {
+        self.initialization
     }
 
     /// The trained weights that come with the library, where some do.
@@ -117,6 +163,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_the_known_ones() {
         let error = find("lenet").unwrap_err().to_string();
-        assert_eq!(error, "unknown model `lenet`; known are lenet5, lenet5-original, vgg16, vgg8");
+        assert_eq!(
+            error,
+            "unknown model `lenet`; known are lenet5, lenet5-original, vgg16, vgg8, baseline-cifar, flattened-cifar, \
+             baseline-mnist, flattened-mnist"
+        );
     }
 }

@@ -32,7 +32,7 @@ pub fn random_weights(network: &Network, seed: u64) -> Weights {
     let mut weights = Weights::new();
     for (i, p) in network.parameters().enumerate() {
         let scale = match p.init {
-            Init::Spread { fan_in } => (6.0 / fan_in as f32).sqrt(),
+            Init::Spread { fan_in, .. } => (6.0 / fan_in as f32).sqrt(),
             Init::Constant(_) => 0.5,
         };
         let values = uniform(seed + i as u64, p.shape.elements());

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use cnn::models::Preprocess;
+use cnn::models::Model;
 use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
@@ -76,9 +76,9 @@ pub(crate) struct Train {
     /// otherwise). For sgd, networks without batch norm, and large batches. Not deterministic on more than one thread.
     #[arg(long, value_name = "IMAGES", num_args = 0..=1, default_missing_value = "16")]
     asynchronous: Option<NonZeroUsize>,
-    /// How the first weights are spread.
-    #[arg(long, value_enum, default_value = "he")]
-    initialization: InitializationName,
+    /// How the first weights are spread; as the model wants it unless told otherwise.
+    #[arg(long, value_enum)]
+    initialization: Option<InitializationName>,
     /// Put so many pixels around each training image, and cut one of its size out of that anywhere.
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     crop: usize,
@@ -141,7 +141,7 @@ impl Train {
             preprocess: model.preprocess(),
             train: &train,
             test: &test,
-            settings: self.settings(&train, model.preprocess())?,
+            settings: self.settings(&train, model)?,
             save: self.save.clone(),
         };
         let mut show = Show { output, bar: progress_bar(train.len())?, confusion: None };
@@ -180,7 +180,7 @@ impl Train {
         }))
     }
 
-    fn settings(&self, train: &Dataset, preprocess: &Preprocess) -> anyhow::Result<Settings> {
+    fn settings(&self, train: &Dataset, model: &Model) -> anyhow::Result<Settings> {
         let schedule = match self.schedule {
             ScheduleName::Constant => Schedule::Constant,
             ScheduleName::Cosine => Schedule::Cosine,
@@ -188,16 +188,17 @@ impl Train {
             ScheduleName::Plateau => Schedule::Plateau { patience: self.every, factor: self.factor },
         };
         let initialization = match self.initialization {
-            InitializationName::He => Initialization::He,
-            InitializationName::Glorot => Initialization::Glorot,
-            InitializationName::Lecun => Initialization::LeCun,
+            None => model.initialization(),
+            Some(InitializationName::He) => Initialization::He,
+            Some(InitializationName::Glorot) => Initialization::Glorot,
+            Some(InitializationName::Lecun) => Initialization::LeCun,
         };
         let named = Optimizer::all().into_iter().find(|optimizer| optimizer.name() == self.optimizer);
         let mut optimizer = named.unwrap_or_default().with_weight_decay(self.weight_decay);
         if let Optimizer::Sgd { momentum, .. } | Optimizer::Nesterov { momentum, .. } = &mut optimizer {
             *momentum = self.momentum;
         }
-        let normalization = self.normalize.as_ref().map(|normalize| normalize.of(train, preprocess));
+        let normalization = self.normalize.as_ref().map(|normalize| normalize.of(train, model.preprocess()));
         Ok(Settings {
             batch: self.batch,
             epochs: self.epochs,

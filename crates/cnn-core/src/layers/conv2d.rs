@@ -76,8 +76,9 @@ impl Operation for Conv2d {
 
     fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
         let weight = self.weight_shape(inputs[0][0]);
-        let fan_in = weight[1..].iter().product();
-        let mut parameters = vec![Parameter::learned("weight", weight, Init::Spread { fan_in })];
+        let [kh, kw] = self.window.kernel;
+        let (fan_in, fan_out) = (weight[1..].iter().product(), self.out_channels / self.groups.max(1) * kh * kw);
+        let mut parameters = vec![Parameter::learned("weight", weight, Init::Spread { fan_in, fan_out })];
         if self.bias {
             parameters.push(Parameter::learned("bias", [self.out_channels], Init::Constant(0.0)));
         }

@@ -44,7 +44,8 @@ impl Operation for Linear {
 
     fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
         let fan_in = inputs[0][0];
-        let mut parameters = vec![Parameter::learned("weight", [self.out_features, fan_in], Init::Spread { fan_in })];
+        let init = Init::Spread { fan_in, fan_out: self.out_features };
+        let mut parameters = vec![Parameter::learned("weight", [self.out_features, fan_in], init)];
         if self.bias {
             parameters.push(Parameter::learned("bias", [self.out_features], Init::Constant(0.0)));
         }

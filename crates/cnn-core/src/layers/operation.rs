@@ -134,6 +134,8 @@ pub enum Init {
     Spread {
         /// Inputs that one output sums.
         fan_in: usize,
+        /// Outputs that one input takes part in.
+        fan_out: usize,
     },
     /// One value everywhere.
     Constant(f32),

@@ -69,7 +69,16 @@ impl NetworkBuilder {
         } else {
             return Ok(());
         };
-        Err(Error::Network { network: self.name.clone(), reason })
+        Err(self.error(reason))
+    }
+
+    pub(super) fn error(&self, reason: String) -> Error {
+        Error::Network { network: self.name.clone(), reason }
+    }
+
+    /// Of the layer added last; of the input where there is none.
+    pub(super) fn output_shape(&self) -> &Shape {
+        &self.shapes[self.nodes.len()]
     }
 
     fn check_layer(layer: &Layer, inputs: &[&Shape]) -> Result<Shape, crate::Misfit> {

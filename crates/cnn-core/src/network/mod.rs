@@ -1,11 +1,13 @@
 //! Layers in order as a small graph. Shapes are inferred as it is built; it holds no weights and knows no device.
 
 mod builder;
+mod flattened;
 
 use crate::layers::{Init, Parameter, Role};
 use crate::{Error, Layer, Misfit, Result, Shape, Tensor};
 
 pub use builder::NetworkBuilder;
+pub use flattened::{FilterOrder, FlattenedConv};
 
 /// A value that flows through a [`Network`]: its input, or the output of one of its nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
