@@ -4,6 +4,7 @@
 
 mod fold_batch_norm;
 mod fuse_activation;
+mod fuse_chains;
 mod fuse_pool;
 mod remove_identities;
 
@@ -39,8 +40,17 @@ pub struct Step {
     pub activation: Option<Activation>,
     /// Number of the maximum pooling that comes last.
     pub pool: Option<usize>,
+    /// Convolutions that follow the node's own inside this step, each with what is its own; but the pooling is that of them all.
+    pub chain: Vec<Step>,
     /// Numbers of the nodes that run inside this step, in order.
     pub fused: Vec<usize>,
+}
+
+impl Step {
+    /// The convolutions of a chain; this step alone where it is none.
+    pub fn links(&self) -> impl Iterator<Item = &Step> {
+        std::iter::once(self).chain(&self.chain)
+    }
 }
 
 impl<'n> Program<'n> {
@@ -53,6 +63,7 @@ impl<'n> Program<'n> {
             batch_norm: None,
             activation: None,
             pool: None,
+            chain: Vec::new(),
             fused: Vec::new(),
         });
         Program { network, steps: steps.collect(), output: network.output() }

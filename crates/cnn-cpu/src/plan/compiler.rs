@@ -29,6 +29,7 @@ impl Kernels for Compiler<'_> {
     fn choose(&self, step: &passes::Step, values: &Values<'_>) -> Result<Chosen<Self::Kernel>> {
         let network = self.program.network;
         match self.program.layer(step) {
+            Layer::Conv2d(_) if !step.chain.is_empty() => self.chain(step),
             Layer::Conv2d(conv) => self.convolution(step, conv, values.home(step.inputs[0]).layout),
             Layer::Linear(_) => self.linear(step, values.home(step.inputs[0])),
             layer => {

@@ -1,5 +1,6 @@
 //! A compiled network: a kernel for each step, over slots of one planned arena.
 
+mod chains;
 mod compiler;
 mod convolution;
 
@@ -55,7 +56,8 @@ pub(crate) fn compile(
     choose::check_name(options.algorithm.as_deref(), &ops::algorithm_names())?;
     options.check_single("cpu")?;
     weights.check(network)?;
-    let program = Program::for_inference(network);
+    let mut program = Program::for_inference(network);
+    chains::fuse(&mut program, options, (pool, machine), ceilings);
     let compiler = Compiler { program: &program, weights, options, machine, pool, ceilings };
     let lowered = lower(&program, "cpu", &compiler)?;
     let scratch_length = lowered.steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);

@@ -6,9 +6,10 @@ mod depthwise;
 mod direct;
 mod direct_planar;
 mod fft;
-mod flattened;
+pub mod flattened;
 mod im2col;
 mod linear;
+mod one_dimensional;
 mod panels;
 mod plain;
 mod pointwise;
@@ -24,9 +25,9 @@ pub use depthwise::Depthwise;
 pub use direct::Direct;
 pub use direct_planar::DirectPlanar;
 pub use fft::FourierTransform;
-pub use flattened::Flattened;
 pub use im2col::{Im2col, Patches};
 pub use linear::Linear;
+pub use one_dimensional::OneDimensional;
 pub use plain::Plain;
 pub use pointwise::Pointwise;
 pub use winograd::Winograd;
@@ -41,7 +42,7 @@ pub const TABLE: &[&dyn Algorithm] = &[
     &Linear,
     &Pointwise,
     &Depthwise,
-    &Flattened,
+    &OneDimensional,
     &Winograd::F6,
     &Winograd::F4,
     &Winograd::F2,
@@ -147,14 +148,17 @@ impl Problem {
     }
 }
 
-/// The table, by the time that a batch should take; those that refuse come first, so that their reasons are heard.
-///
-/// Only the ratio of the two ceilings decides, and of it only the power of four: what is chosen should not hang on the
-/// noise of a measurement.
-pub fn ranked(problem: &Problem, batch: usize, ceilings: Ceilings) -> Vec<(&'static dyn Algorithm, f64)> {
+/// Ceilings to choose by. Only the ratio of the two decides, and of it only the power of four: what is chosen should not hang on
+/// the noise of a measurement.
+pub fn rounded(ceilings: Ceilings) -> Ceilings {
     let ratio = ceilings.macs_per_second / ceilings.bytes_per_second;
     let ratio = 4f64.powi(ratio.log(4.0).round() as i32);
-    let rounded = Ceilings { macs_per_second: ratio * ceilings.bytes_per_second, ..ceilings };
+    Ceilings { macs_per_second: ratio * ceilings.bytes_per_second, ..ceilings }
+}
+
+/// The table, by the time that a batch should take; those that refuse come first, so that their reasons are heard.
+pub fn ranked(problem: &Problem, batch: usize, ceilings: Ceilings) -> Vec<(&'static dyn Algorithm, f64)> {
+    let rounded = rounded(ceilings);
     let seconds = |row: &dyn Algorithm| match row.accepts(problem) {
         Ok(()) => row.work(problem, batch).seconds(rounded),
         Err(_) => f64::NEG_INFINITY,

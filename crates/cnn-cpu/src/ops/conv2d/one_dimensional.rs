@@ -10,11 +10,11 @@ use crate::ops::{Prepared, Work};
 
 /// The row of the table.
 #[derive(Debug)]
-pub struct Flattened;
+pub struct OneDimensional;
 
-impl Row<Problem> for Flattened {
+impl Row<Problem> for OneDimensional {
     fn name(&self) -> &'static str {
-        "flattened"
+        "one_dimensional"
     }
 
     fn accepts(&self, problem: &Problem) -> Result<(), String> {
@@ -37,7 +37,7 @@ fn lines(problem: &Problem) -> Lines {
     }
 }
 
-impl Algorithm for Flattened {
+impl Algorithm for OneDimensional {
     fn work(&self, problem: &Problem, batch: usize) -> Work {
         let line = match lines(problem) {
             Lines::Whole => problem.out_plane(),
