@@ -59,8 +59,8 @@ fn a_step_is_the_whole_one_for_the_layers_that_are_due_and_nothing_for_the_other
                 let due = gradients(trainer.as_mut(), &network, step);
                 let all = gradients(whole.as_mut(), &network, step);
                 assert!(due.0.iter().all(|(name, gradient)| all.0[name] == *gradient), "{}", network.name());
-                trainer.update(0.1).unwrap();
-                whole.update(0.1).unwrap();
+                trainer.update(0.01).unwrap();
+                whole.update(0.01).unwrap();
                 let (before, after, whole) =
                     (bits(&weights), bits(&trainer.weights().unwrap()), bits(&whole.weights().unwrap()));
                 for name in learned(&network) {
@@ -148,6 +148,6 @@ fn a_network_without_anything_to_learn_has_no_turns() {
         let mut trainer = backend.compile_training(&network, &Weights::new(), &recipe).unwrap();
         let stats = trainer.gradients(&random_input(&network, 2, 1), &[0, 2], &mut KeepGradients).unwrap();
         assert!(stats.loss > 0.0);
-        trainer.update(0.1).unwrap();
+        trainer.update(0.01).unwrap();
     }
 }

@@ -6,6 +6,7 @@ use cnn_core::layers::{
     Activation, Add, AvgPool2d, BatchNorm2d, Call, Concat, Conv2d, Dropout, Flatten, GlobalAvgPool, Gradients, Init,
     Linear, LocalResponseNorm, MaxPool2d, Operation, Parameter, Prelu, Softmax,
 };
+use cnn_core::network::{FilterOrder, FlattenedConv};
 use cnn_core::{Layer, Misfit, Network, Result, Shape, ValueId};
 
 /// A layer on inputs of given shapes.
@@ -83,6 +84,7 @@ fn convolutions() -> Vec<Case> {
         Case::new("conv 3x3", Conv2d::new(4, 3), &image(3, 6, 7)),
         Case::new("conv 3x3 padded", Conv2d::new(8, 3).padding(1), &image(5, 9, 8)),
         Case::new("conv 1x1", Conv2d::new(17, 1), &image(13, 5, 5)),
+        Case::new("conv 1x1 of many channels", Conv2d::new(37, 1), &image(530, 3, 3)),
         Case::new("conv 1x1 without bias", Conv2d::new(7, 1).without_bias(), &image(3, 4, 4)),
         Case::new("conv 1x1 strided", Conv2d::new(6, 1).stride(2), &image(4, 7, 7)),
         Case::new("conv 5x5 of LeNet", Conv2d::new(6, 5), &image(1, 12, 12)),
@@ -209,7 +211,20 @@ impl Operation for ScaledSquare {
 
 /// Small networks in which layers meet: chains that fuse, branches that do not, values that live long.
 pub fn whole_networks() -> Result<Vec<Network>> {
-    Ok(vec![chain()?, residual()?, inception()?, norm_of_pixels()?])
+    Ok(vec![chain()?, residual()?, inception()?, norm_of_pixels()?, flattened()?])
+}
+
+fn flattened() -> Result<Network> {
+    let mut net = Network::builder("flattened", [3, 9, 7]);
+    net.flattened_conv("conv1", &FlattenedConv::new(18, [3, 5]))?;
+    net.push("relu1", Activation::Relu)?;
+    net.push("pool", MaxPool2d::new(3).stride(2))?;
+    let last = FlattenedConv::new(21, [3, 2]).order(FilterOrder::LateralLast).stages(1).without_bias();
+    net.flattened_conv("conv2", &last)?;
+    net.push("relu2", Activation::Relu)?;
+    net.push("flatten", Flatten)?;
+    net.push("fc", Linear::new(4))?;
+    net.finish()
 }
 
 fn chain() -> Result<Network> {

@@ -34,7 +34,7 @@ pub(crate) fn trainer(
 /// Why a network does not train with samples in lanes.
 fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
     /// Bytes that a vector of samples takes at most, and the weights, of which several gradients are kept.
-    const MOST_VALUES: usize = 256 << 20;
+    const MOST_VALUES: usize = 1 << 30;
     const MOST_WEIGHTS: usize = 64 << 20;
     let couples = |layer: &Layer| layer.operation().couples_samples() && !matches!(layer, Layer::BatchNorm2d(_));
     if let Some(node) = network.nodes().iter().find(|node| couples(&node.layer)) {

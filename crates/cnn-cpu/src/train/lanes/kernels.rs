@@ -1,6 +1,5 @@
 //! What a layer does with a vector of samples, and which kernel does it.
 
-use cnn_core::choose::Row;
 use cnn_core::layers::{Activation, Mode};
 use cnn_core::{Layer, Misfit, Network};
 use smallvec::SmallVec;
@@ -8,6 +7,7 @@ use smallvec::SmallVec;
 use super::convolution::{Convolution, FullyConnected};
 use super::norm::{BatchNorm, Moments};
 use super::plain::{Copy, Plain};
+use super::pointwise::Pointwise;
 use super::pool::MaxPool;
 use super::relu::Relu;
 use crate::machine::Machine;
@@ -71,9 +71,11 @@ pub(super) fn kernel(network: &Network, node: usize, machine: &Machine) -> Resul
         Layer::Linear(_) => fully_connected(),
         Layer::Conv2d(conv) => {
             let problem = conv2d::Problem::new(conv, inputs[0], machine)?;
-            match conv2d::Linear.accepts(&problem) {
-                Ok(()) => fully_connected(),
-                Err(_) => Box::new(Convolution::new(instructions, conv, inputs[0][0], conv.plane(inputs[0])?)),
+            let accepts = |row: &dyn conv2d::Algorithm| row.accepts(&problem).is_ok();
+            match (accepts(&conv2d::Linear), accepts(&conv2d::Pointwise) && conv.groups == 1) {
+                (true, _) => fully_connected(),
+                (false, true) => Box::new(Pointwise::new(instructions, conv, inputs[0][0], problem.in_plane())),
+                (false, false) => Box::new(Convolution::new(instructions, conv, inputs[0][0], conv.plane(inputs[0])?)),
             }
         }
         Layer::MaxPool2d(pool) => Box::new(MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),

@@ -12,6 +12,7 @@ mod outer;
 mod passes;
 mod phases;
 mod plain;
+mod pointwise;
 mod pool;
 mod relu;
 mod sums;
