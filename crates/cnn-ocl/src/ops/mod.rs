@@ -114,5 +114,5 @@ pub fn convolution_rows() -> Vec<&'static str> {
 /// Names of the rows that a caller may ask for.
 pub fn algorithm_names() -> Vec<String> {
     let conv = conv2d::TABLE.iter().map(|row| format!("conv2d/{}", row.name()));
-    conv.chain([linear::NAME.to_string()]).collect()
+    conv.chain([conv2d::flattened::NAME, linear::NAME].map(String::from)).collect()
 }

@@ -35,6 +35,7 @@ impl Kernels for Compiler<'_> {
     fn choose(&self, step: &passes::Step, values: &Values<'_>) -> Result<Chosen<Self::Kernel>> {
         let home = values.home(step.inputs[0]);
         match self.program.layer(step) {
+            Layer::Conv2d(_) if !step.chain.is_empty() => self.chain(step),
             Layer::Conv2d(conv) => self.convolution(step, conv, home.layout),
             Layer::Linear(_) => self.linear(step, home),
             layer => self.simple(step, layer, values.common_layout(step)),

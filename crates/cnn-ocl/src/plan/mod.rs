@@ -1,5 +1,6 @@
 //! A compiled network: a kernel for each step, over slots of one planned arena on the device.
 
+mod chains;
 mod compiler;
 mod format;
 
@@ -60,7 +61,8 @@ pub(crate) fn compile(
 ) -> Result<OclPlan> {
     choose::check_name(options.algorithm.as_deref(), &ops::algorithm_names())?;
     weights.check(network)?;
-    let program = Program::for_inference(network);
+    let mut program = Program::for_inference(network);
+    chains::fuse(&mut program, options, &driver.tuning);
     let format = format::choose(&program, weights, options, driver)?;
     let driver = driver.with_format(format);
     let mut options = options.clone();

@@ -5,6 +5,7 @@ mod clblast;
 mod depth_flattened;
 mod depthwise;
 mod direct;
+pub(crate) mod flattened;
 mod im2col;
 mod winograd;
 
