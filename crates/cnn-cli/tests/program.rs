@@ -235,7 +235,7 @@ fn unknown_names_are_told_the_known() {
     assert_eq!(
         refused(&["classify", "--model", "alexnet"]),
         "unknown model `alexnet`; known are lenet5, lenet5-original, vgg16, vgg8, baseline-cifar, flattened-cifar, \
-             baseline-mnist, flattened-mnist"
+             flattened-all-cifar, baseline-mnist, flattened-mnist, flattened-all-mnist"
     );
     assert_eq!(
         refused(&["classify", "--backend", "gpu"]),

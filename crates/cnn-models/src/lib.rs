@@ -46,7 +46,9 @@ pub mod weights_file;
 
 pub use digits::digits;
 pub use error::{Error, Result};
-pub use flattened::{baseline_cifar, baseline_mnist, flattened_cifar, flattened_mnist};
+pub use flattened::{
+    baseline_cifar, baseline_mnist, flattened_all_cifar, flattened_all_mnist, flattened_cifar, flattened_mnist,
+};
 pub use labels::{Labels, Prediction};
 pub use lenet::{lenet5, lenet5_original};
 pub use preprocess::{Digit, Normalization, Photo, Pixels, Preprocess};

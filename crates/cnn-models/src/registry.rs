@@ -20,7 +20,7 @@ pub struct Model {
     shipped: Option<&'static [u8]>,
 }
 
-static MODELS: [Model; 8] = [
+static MODELS: [Model; 10] = [
     Model {
         name: "lenet5",
         summary: "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits",
@@ -76,6 +76,15 @@ static MODELS: [Model; 8] = [
         shipped: None,
     },
     Model {
+        name: "flattened-all-cifar",
+        summary: "that with the first convolution flattened too: small colour pictures",
+        build: flattened::flattened_all_cifar,
+        preprocess: Preprocess::CIFAR,
+        labels: Labels::cifar10,
+        initialization: Initialization::Glorot,
+        shipped: None,
+    },
+    Model {
         name: "baseline-mnist",
         summary: "the dense network of the paper on flattened ones (2015): handwritten digits",
         build: flattened::baseline_mnist,
@@ -88,6 +97,15 @@ static MODELS: [Model; 8] = [
         name: "flattened-mnist",
         summary: "its twin with one-dimensional filters: handwritten digits",
         build: flattened::flattened_mnist,
+        preprocess: Preprocess::MNIST_BARE,
+        labels: Labels::digits,
+        initialization: Initialization::Glorot,
+        shipped: None,
+    },
+    Model {
+        name: "flattened-all-mnist",
+        summary: "that with the first convolution flattened too: handwritten digits",
+        build: flattened::flattened_all_mnist,
         preprocess: Preprocess::MNIST_BARE,
         labels: Labels::digits,
         initialization: Initialization::Glorot,
@@ -166,7 +184,7 @@ mod tests {
         assert_eq!(
             error,
             "unknown model `lenet`; known are lenet5, lenet5-original, vgg16, vgg8, baseline-cifar, flattened-cifar, \
-             baseline-mnist, flattened-mnist"
+             flattened-all-cifar, baseline-mnist, flattened-mnist, flattened-all-mnist"
         );
     }
 }
