@@ -6,6 +6,7 @@ mod chart;
 mod commands;
 mod data;
 mod load;
+mod memory;
 mod output;
 
 use std::process::ExitCode;

@@ -212,6 +212,7 @@ fn train_saves_resumes_and_survives_a_kill() {
         "test_images_per_s",
         "test_accuracy",
         "train_loss",
+        "peak_rss_mib",
     ] {
         assert!(!result[field].is_null(), "{field} is missing");
     }

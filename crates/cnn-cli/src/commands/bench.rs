@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{bench_training, ladder};
 use crate::load;
+use crate::memory::peak_rss_mib;
 use crate::output::{Output, table};
 
 /// Times a network on a backend. Loading, compiling and up to two first runs are not counted.
@@ -269,11 +270,4 @@ impl Bench {
         };
         Ok(profile.steps.iter().map(step).collect())
     }
-}
-
-/// Largest resident memory of this process so far, as Linux tells it.
-fn peak_rss_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().split(' ').next()?.parse::<f64>().ok()? / 1024.0)
 }

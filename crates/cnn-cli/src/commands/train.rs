@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::chart::chart;
 use crate::data::{Data, Normalize};
 use crate::load;
+use crate::memory::peak_rss_mib;
 use crate::output::{Output, confusion_table};
 
 /// Trains a network on a data set.
@@ -177,6 +178,7 @@ impl Train {
             "test_images_per_s": last.map(|e| e.test_images_per_s),
             "test_accuracy": last.map(|e| e.test_accuracy),
             "train_loss": last.map(|e| e.train_loss),
+            "peak_rss_mib": peak_rss_mib(),
         }))
     }
 
