@@ -2,10 +2,49 @@
 
 use std::path::Path;
 
+use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
-/// Lines over named places, on a logarithmic scale, as an SVG.
-pub(crate) fn chart(path: &Path, title: &str, places: &[String], lines: &[(&str, Vec<f64>)]) -> anyhow::Result<()> {
+/// What heights mean.
+#[derive(Clone, Copy)]
+pub(crate) enum Scale {
+    /// Values, from 0.
+    Linear,
+    /// Their logarithms.
+    Logarithmic,
+}
+
+/// Lines over named places, as an SVG.
+pub(crate) fn chart(
+    path: &Path,
+    title: &str,
+    scale: Scale,
+    places: &[String],
+    lines: &[(&str, Vec<f64>)],
+) -> anyhow::Result<()> {
+    let all = || lines.iter().flat_map(|(_, values)| values.iter().copied());
+    match scale {
+        Scale::Linear => draw((path, title), 0.0..1.1 * all().fold(1e-3, f64::max), 0.0, places, lines),
+        Scale::Logarithmic => {
+            let low = all().fold(f64::INFINITY, f64::min).max(1e-3) / 1.5;
+            let high = all().fold(low, f64::max) * 1.5;
+            draw((path, title), (low..high).log_scale(), low, places, lines)
+        }
+    }
+}
+
+/// The same with heights from `low` up.
+fn draw<Y>(
+    (path, title): (&Path, &str),
+    heights: Y,
+    low: f64,
+    places: &[String],
+    lines: &[(&str, Vec<f64>)],
+) -> anyhow::Result<()>
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
     const COLOURS: [RGBColor; 7] = [
         RGBColor(0, 114, 178),
         RGBColor(230, 159, 0),
@@ -15,9 +54,6 @@ pub(crate) fn chart(path: &Path, title: &str, places: &[String], lines: &[(&str,
         RGBColor(86, 180, 233),
         RGBColor(90, 90, 90),
     ];
-    let all = || lines.iter().flat_map(|(_, values)| values.iter().copied());
-    let low = all().fold(f64::INFINITY, f64::min).max(1e-3) / 1.5;
-    let high = all().fold(low, f64::max) * 1.5;
     let area = SVGBackend::new(path, (1000, 560)).into_drawing_area();
     area.fill(&WHITE)?;
     let last = places.len() as f64 - 1.0;
@@ -27,13 +63,15 @@ pub(crate) fn chart(path: &Path, title: &str, places: &[String], lines: &[(&str,
         .margin_right(45)
         .x_label_area_size(50)
         .y_label_area_size(60)
-        .build_cartesian_2d(0.0..last.max(1.0), (low..high).log_scale())?;
+        .build_cartesian_2d(0.0..last.max(1.0), heights)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
         .x_labels(places.len())
         .x_label_formatter(&|x| places.get(x.round() as usize).cloned().unwrap_or_default())
         .x_label_style(("sans-serif", 11))
+        // Without the last digits of a sum of tenths.
+        .y_label_formatter(&|y| ((y * 1e6).round() / 1e6).to_string())
         .draw()?;
     for ((name, values), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
         let points: Vec<(f64, f64)> = values.iter().enumerate().map(|(i, &v)| (i as f64, v.max(low))).collect();

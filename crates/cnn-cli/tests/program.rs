@@ -1,5 +1,8 @@
 //! The program, as a user meets it: its words, its JSON, and what it says of bad input.
 
+#[path = "program/flattened.rs"]
+mod flattened;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;

@@ -4,22 +4,26 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::bail;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use cnn::interface::{Ceilings, Precision};
 use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
-use super::{bench_training, ladder};
+use super::{bench_training, flattened, ladder};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::{Output, table};
 
 /// Times a network on a backend. Loading, compiling and up to two first runs are not counted.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Bench {
+    #[command(subcommand)]
+    paper: Option<Paper>,
     /// The network.
-    model: String,
+    #[arg(required = true)]
+    model: Option<String>,
     /// Its weights, a safetensors file; those that come with the model, or random ones, otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -72,6 +76,12 @@ pub(crate) struct Bench {
     save_output: Option<PathBuf>,
 }
 
+/// Papers whose tables and figures are made.
+#[derive(Subcommand)]
+enum Paper {
+    Flattened(Box<flattened::Flattened>),
+}
+
 /// What is in half precision.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Half {
@@ -107,10 +117,13 @@ struct Step {
 
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        if let Some(Paper::Flattened(flattened)) = &self.paper {
+            return flattened.run(output);
+        }
         if self.batch == Some(0) || self.reps == 0 {
             bail!("--batch and --reps must be at least 1");
         }
-        let (model, network) = load::model(&self.model)?;
+        let (model, network) = load::model(self.model.as_deref().unwrap_or_default())?;
         if self.training {
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
             let backend = Some(&self.backend[..]).filter(|&name| name != "auto");

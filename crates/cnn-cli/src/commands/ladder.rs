@@ -7,7 +7,7 @@ use cnn::interface::Profile;
 use cnn::{Backend, CompileOptions, Layer, Network, Tensor, Weights, backend, opencl};
 use serde::Serialize;
 
-use crate::chart::chart;
+use crate::chart::{Scale, chart};
 use crate::load;
 use crate::output::{Output, table};
 
@@ -62,10 +62,16 @@ pub(crate) fn run(
     let times: Vec<&Rung> =
         rungs.iter().filter(|r| ["reference", "cpu", BASELINE].contains(&r.name.as_str())).collect();
     let title = format!("{} on {}: milliseconds", network.name(), ocl.device().name);
-    chart(&figures[0], &title, &layers, &times.iter().map(|r| (&*r.name, r.ms.clone())).collect::<Vec<_>>())?;
+    chart(
+        &figures[0],
+        &title,
+        Scale::Logarithmic,
+        &layers,
+        &times.iter().map(|r| (&*r.name, r.ms.clone())).collect::<Vec<_>>(),
+    )?;
     let speedups = speedups(&rungs);
     let title = format!("{} on {}: times faster than `{BASELINE}`", network.name(), ocl.device().name);
-    chart(&figures[1], &title, &layers, &speedups)?;
+    chart(&figures[1], &title, Scale::Logarithmic, &layers, &speedups)?;
     for figure in &figures {
         output.say(format!("wrote {}", figure.display()));
     }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 mod bench_training;
 pub(crate) mod classify;
 pub(crate) mod devices;
+mod flattened;
 pub(crate) mod inspect;
 mod ladder;
 pub(crate) mod test;

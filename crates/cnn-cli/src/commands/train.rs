@@ -12,7 +12,7 @@ use cnn::training::{Clip, Partial};
 use cnn::{Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::chart::chart;
+use crate::chart::{Scale, chart};
 use crate::data::{Data, Normalize};
 use crate::load;
 use crate::memory::peak_rss_mib;
@@ -272,5 +272,5 @@ fn draw(path: &Path, model: &str, epochs: &[EpochReport]) -> anyhow::Result<()> 
         ("wrong in training", of(|e| 1.0 - e.train_accuracy)),
         ("wrong in the test", of(|e| 1.0 - e.test_accuracy)),
     ];
-    chart(path, &format!("{model}: loss and errors by epoch"), &places, &lines)
+    chart(path, &format!("{model}: loss and errors by epoch"), Scale::Logarithmic, &places, &lines)
 }

@@ -1,0 +1,34 @@
+//! Times of two things that take turns, so that what else the machine does meets both.
+
+use std::time::{Duration, Instant};
+
+/// Runs of each: at least, at most, and while this time lasts.
+const LEAST: usize = 3;
+const MOST: usize = 25;
+const BUDGET: Duration = Duration::from_secs(3);
+
+/// The median milliseconds of each, after a run of each that does not count.
+pub(super) fn in_turns<T>(
+    pair: &mut [T; 2],
+    mut work: impl FnMut(&mut T) -> anyhow::Result<()>,
+) -> anyhow::Result<[f64; 2]> {
+    pair.iter_mut().try_for_each(&mut work)?;
+    let mut times = [Vec::new(), Vec::new()];
+    let start = Instant::now();
+    while times[0].len() < LEAST || (times[0].len() < MOST && start.elapsed() < BUDGET) {
+        for (one, times) in pair.iter_mut().zip(&mut times) {
+            times.push(ms(|| work(one))?);
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    }))
+}
+
+/// Milliseconds of one run.
+pub(super) fn ms(work: impl FnOnce() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let start = Instant::now();
+    work()?;
+    Ok(1e3 * start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,78 @@
+//! `cnn bench flattened`: the files and numbers of each part.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{json, refused, text};
+
+fn part(name: &str, folder: &Path, more: &[&str]) -> Value {
+    json(&[&["bench", "flattened", "--part", name, "--output", text(folder)], more].concat())
+}
+
+fn file(folder: &Path, name: &str) -> String {
+    std::fs::read_to_string(folder.join(name)).unwrap()
+}
+
+#[test]
+fn layers_have_the_papers_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let layers = &part("table1", folder.path(), &[])["layers"];
+    for (column, expected) in [
+        ("dense", [7_200, 307_200, 819_200]),
+        ("lateral_first", [7_200, 31_232, 103_424]),
+        ("lateral_last", [7_200, 30_912, 102_144]),
+        ("paper", [7_200, 30_912, 102_144]),
+    ] {
+        assert_eq!([0, 1, 2].map(|layer: usize| layers[layer][column].as_u64().unwrap()), expected, "{column}");
+    }
+    let csv = file(folder.path(), "table1.csv");
+    assert_eq!(csv.lines().last().unwrap(), "conv3,819200,103424,87.4,102144,87.5,102144,87.5");
+}
+
+#[test]
+fn the_share_of_parameters_grows_with_the_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let result = part("figure5", folder.path(), &[]);
+    let numbers = |key: &str| result[key].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect::<Vec<_>>();
+    for (ratio, share) in numbers("ratio").into_iter().zip(numbers("share")) {
+        assert!((share - (128.0 * ratio + 128.0 + 20.0) / 3200.0).abs() < 1e-12, "{ratio}: {share}");
+    }
+    assert_eq!(file(folder.path(), "figure5.csv").lines().nth(1).unwrap(), "1,128,409600,35328,0.0862");
+    assert!(file(folder.path(), "figure5.svg").contains("<polyline"));
+}
+
+#[test]
+fn speed_is_told_by_size() {
+    let folder = tempfile::tempdir().unwrap();
+    for (backend, sizes) in [("ocl", "8"), ("cpu", "8,12")] {
+        let small = ["--batch", "2", "--sizes", sizes, "--backend", backend];
+        let result = part("figure7", folder.path(), &small);
+        assert_eq!((&result["backend"], &result["batch"]), (&Value::from(backend), &Value::from(2)));
+        let count = sizes.split(',').count();
+        assert_eq!(result["image_size"].as_array().unwrap().len(), count);
+        assert!(result["threads"].as_u64().unwrap() > 0);
+        for column in ["forward_speedup", "dense_forward_ms", "flattened_forward_ms", "dense_gradients_ms"] {
+            assert!(result[column].as_array().unwrap().iter().all(|v| v.as_f64().unwrap() > 0.0), "{column}: {result}");
+        }
+        for column in ["backward_speedup", "dense_algorithm", "dense_backward_ms", "flattened_backward_ms"] {
+            assert_eq!(result[column].as_array().unwrap().len(), count, "{column}");
+        }
+        assert!(result["dense_algorithm"][0].as_str().unwrap().starts_with("conv2d/"));
+    }
+    assert_eq!(file(folder.path(), "figure7.csv").lines().count(), 3);
+    assert!(file(folder.path(), "figure7.svg").contains("<polyline"));
+}
+
+#[test]
+fn what_is_wrong_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = text(folder.path());
+    let refused = |more: &[&str]| refused(&[&["bench", "flattened", "--output", folder], more].concat());
+    assert!(refused(&["--batch", "0"]).contains("at least 1"));
+    assert!(refused(&["--sizes", "0"]).contains("at least 1"));
+    assert!(refused(&["--sizes", "1000000000"]).contains("[128, 1000000000, 1000000000]"));
+    assert!(refused(&["--backend", "gpu"]).contains("unknown backend `gpu`"));
+    let nowhere = super::refused(&["bench", "flattened", "--output", "/dev/null/nowhere"]);
+    assert!(nowhere.starts_with("/dev/null/nowhere: "), "{nowhere}");
+}
