@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{json, refused, text};
+use super::{json, mnist, refused, text};
 
 fn part(name: &str, folder: &Path, more: &[&str]) -> Value {
     json(&[&["bench", "flattened", "--part", name, "--output", text(folder)], more].concat())
@@ -65,10 +65,45 @@ fn speed_is_told_by_size() {
 }
 
 #[test]
-fn what_is_wrong_is_one_line() {
+fn memory_is_reckoned_and_measured() {
     let folder = tempfile::tempdir().unwrap();
+    let result = part("figure6", folder.path(), &["--batch", "2", "--sizes", "16", "--backend", "cpu"]);
+    // Weights, and two sets of 128 planes for each image.
+    let dense = 4.0 * (409_600.0 + 2.0 * 2.0 * 128.0 * 256.0) / f64::from(1 << 20);
+    assert_eq!(result["dense_naive_mib"], serde_json::json!([dense]));
+    for column in ["flattened_naive_mib", "dense_blas_mib", "dense_measured_mib", "flattened_measured_mib"] {
+        assert!(result[column][0].as_f64().unwrap() > 1.0, "{column}: {result}");
+    }
+    assert_eq!(file(folder.path(), "figure6.csv").lines().count(), 2);
+    assert!(file(folder.path(), "figure6.svg").contains("<polyline"));
+}
+
+#[test]
+fn both_networks_are_trained_alike() {
+    let (data, folder) = (mnist(), tempfile::tempdir().unwrap());
+    let settings = ["--data", text(data.path()), "--epochs", "1", "--limit", "64", "--backend", "cpu"];
+    let result = part("table2", folder.path(), &settings);
+    for (model, name) in ["baseline-mnist", "flattened-mnist"].into_iter().enumerate() {
+        let row = &result["models"][model];
+        assert_eq!(row["model"], name);
+        for number in ["test_accuracy", "train_images_per_s", "peak_rss_mib"] {
+            assert!(row[number].as_f64().unwrap() > 0.0, "{number}: {row}");
+        }
+    }
+    assert!(result["images_per_s_ratio"].as_f64().unwrap() > 0.0);
+    assert_eq!(file(folder.path(), "table2.csv").lines().count(), 4);
+}
+
+#[test]
+fn what_is_wrong_is_one_line() {
+    let (data, folder) = (mnist(), tempfile::tempdir().unwrap());
     let folder = text(folder.path());
     let refused = |more: &[&str]| refused(&[&["bench", "flattened", "--output", folder], more].concat());
+    assert!(refused(&["--part", "table2"]).contains("pass --data"));
+    assert!(refused(&["--part", "table2", "--data", "nowhere"]).starts_with("nowhere: no train-images"));
+    // Of a process of its own the error is told once.
+    let rate = ["--part", "table2", "--data", text(data.path()), "--learning-rate=-1"];
+    assert!(refused(&rate).contains("learning rate -1 is not a positive number"));
     assert!(refused(&["--batch", "0"]).contains("at least 1"));
     assert!(refused(&["--sizes", "0"]).contains("at least 1"));
     assert!(refused(&["--sizes", "1000000000"]).contains("[128, 1000000000, 1000000000]"));

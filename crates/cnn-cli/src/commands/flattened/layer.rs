@@ -1,5 +1,6 @@
 //! The layer that the paper times, dense and flattened: 128 to 128 channels by 5x5, in two stages of one-dimensional filters.
 
+use clap::ValueEnum;
 use cnn::layers::{Conv2d, Flatten, GlobalAvgPool, Linear, Prelu};
 use cnn::network::FlattenedConv;
 use cnn::{CoreError, Initialization, Network, NetworkBuilder, Tensor, Weights};
@@ -10,7 +11,7 @@ const CLASSES: usize = 10;
 /// The layer's name; the first part of those of the layers that it became.
 pub(super) const NAME: &str = "conv";
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, ValueEnum)]
 pub(super) enum Kind {
     Dense,
     Flattened,
