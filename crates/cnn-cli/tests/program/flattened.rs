@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use cnn::models::weights_file;
+use cnn::{DType, Weights};
 use serde_json::Value;
 
 use super::{json, mnist, refused, text};
@@ -79,6 +81,34 @@ fn memory_is_reckoned_and_measured() {
 }
 
 #[test]
+fn filters_are_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("weights.safetensors");
+    for (model, stages, size, channels) in [
+        ("flattened-all-cifar", "1", 5, 3),
+        ("flattened-all-mnist", "2", 9, 1),
+        ("flattened-cifar", "2", 5, 3),
+        ("lenet5", "1", 5, 1),
+    ] {
+        let network = cnn::models::find(model).unwrap().network().unwrap();
+        weights_file::write(&weights, &Weights::random(&network, 1).unwrap(), DType::F32).unwrap();
+        let result = part("figure4", folder.path(), &["--weights", text(&weights), "--stages", stages]);
+        assert_eq!(result["size"], serde_json::json!([size, size]), "{model}");
+        let (across, down, count) = if model == "lenet5" { (3, 2, 6) } else { (12, 8, 96) };
+        let pixels = [across, down].map(|filters| filters * (60 / size * size + 4) + 4);
+        assert_eq!((&result["filters"], &result["channels"]), (&Value::from(count), &Value::from(channels)));
+        assert_eq!(result["picture"], serde_json::json!(pixels));
+        // A PNG's first bytes end with its width and height.
+        let png = std::fs::read(folder.path().join("figure4.png")).unwrap();
+        let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap()) as usize;
+        assert_eq!((&png[1..4], [side(16), side(20)]), (&b"PNG"[..], pixels));
+        let csv = file(folder.path(), "figure4.csv");
+        let variances: Vec<f64> = csv.lines().skip(1).map(|l| l.rsplit(',').next().unwrap().parse().unwrap()).collect();
+        assert!(variances.len() == count && variances.is_sorted_by(|a, b| a >= b), "{csv}");
+    }
+}
+
+#[test]
 fn both_networks_are_trained_alike() {
     let (data, folder) = (mnist(), tempfile::tempdir().unwrap());
     let settings = ["--data", text(data.path()), "--epochs", "1", "--limit", "64", "--backend", "cpu"];
@@ -99,6 +129,8 @@ fn what_is_wrong_is_one_line() {
     let (data, folder) = (mnist(), tempfile::tempdir().unwrap());
     let folder = text(folder.path());
     let refused = |more: &[&str]| refused(&[&["bench", "flattened", "--output", folder], more].concat());
+    assert!(refused(&["--part", "figure4"]).contains("pass --weights"));
+    assert!(refused(&["--part", "figure4", "--weights", "missing"]).starts_with("missing: No such file"));
     assert!(refused(&["--part", "table2"]).contains("pass --data"));
     assert!(refused(&["--part", "table2", "--data", "nowhere"]).starts_with("nowhere: no train-images"));
     // Of a process of its own the error is told once.

@@ -2,24 +2,26 @@
 //! Dundar and Culurciello 2015), as this machine has them. One file a part.
 
 mod child;
+mod figure4;
 mod figure5;
 mod figure6;
 mod figure7;
+mod filters;
 mod layer;
 mod sheet;
 mod table1;
 mod table2;
 mod turns;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::output::Output;
 use layer::Kind;
 
-/// Makes the tables and figures of the paper on flattened networks (2015) for this machine: CSV files, and figures as SVG.
+/// Makes the tables and figures of the paper on flattened networks (2015) for this machine: CSV files, and figures as SVG or PNG.
 #[derive(Args)]
 pub(crate) struct Flattened {
     /// Which of them.
@@ -41,6 +43,12 @@ pub(crate) struct Flattened {
     /// Rows and columns of the images of figures 6 and 7.
     #[arg(long, value_name = "PIXELS", value_delimiter = ',', default_values_t = [16, 32, 48, 64, 80])]
     sizes: Vec<usize>,
+    /// The weights that figure4 shows the first layer of, a safetensors file.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+    /// Stages of a flattened layer that figure4 multiplies out: one of 5x5 makes filters of 5x5, two make filters of 9x9.
+    #[arg(long, default_value_t = 1)]
+    stages: usize,
     /// The data set that table2 trains on: MNIST and others in its format, EMNIST, or CIFAR-10.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -64,6 +72,8 @@ enum Part {
     Table1,
     /// Accuracy, images a second and memory of both networks on --data, trained alike.
     Table2,
+    /// The first layer's filters in --weights.
+    Figure4,
     /// The share of the parameters that is left, by the growth in channels.
     Figure5,
     /// Memory of a layer by image size: by formulas, and as measured in training.
@@ -74,7 +84,7 @@ enum Part {
 
 impl Flattened {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
-        ensure!(self.batch != Some(0), "--batch must be at least 1");
+        ensure!(self.batch != Some(0) && self.stages > 0, "--batch and --stages must be at least 1");
         ensure!(!self.sizes.contains(&0), "--sizes must be at least 1");
         if let Some(kind) = self.held_by {
             return figure6::hold(output, self, kind);
@@ -84,9 +94,17 @@ impl Flattened {
         match self.part {
             Part::Table1 => table1::run(output, folder),
             Part::Table2 => table2::run(output, self),
+            Part::Figure4 => figure4::run(output, folder, (self.weights()?, self.stages)),
             Part::Figure5 => figure5::run(output, folder),
             Part::Figure6 => figure6::run(output, self),
             Part::Figure7 => figure7::run(output, self),
+        }
+    }
+
+    fn weights(&self) -> anyhow::Result<&Path> {
+        match &self.weights {
+            Some(path) => Ok(path),
+            None => bail!("figure4 shows trained filters; pass --weights FILE.safetensors"),
         }
     }
 
