@@ -127,7 +127,7 @@ impl Bench {
         if self.training {
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
             let backend = Some(&self.backend[..]).filter(|&name| name != "auto");
-            return bench_training::run(output, (&network, model.preprocess()), data, (batch, self.threads), backend);
+            return bench_training::run(output, (model, &network), data, (batch, self.threads), backend);
         }
         let weights = self.weights(output, model, &network)?;
         let input = self.input(&network)?;

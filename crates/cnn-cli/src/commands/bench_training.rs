@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use cnn::interface::{KeepGradients, Recipe};
-use cnn::models::Preprocess;
+use cnn::models::{Model, Preprocess};
 use cnn::train::data::{Batches, Dataset, Order, Split, beside};
 use cnn::train::metrics::evaluate;
 use cnn::{Backend, Network, Weights};
@@ -51,13 +51,13 @@ fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize, count: u
 /// `backend` alone where it is given, else all.
 pub(super) fn run(
     output: &Output,
-    (network, preprocess): (&Network, &Preprocess),
+    (model, network): (&Model, &Network),
     data: Option<&Path>,
     (batch, threads): (usize, Option<usize>),
     backend: Option<&str>,
 ) -> anyhow::Result<()> {
     let (few, many) = (images_for(network, FEW, batch, 2), images_for(network, MANY, batch, 24));
-    let all = images(data, preprocess, network.output_shape().elements(), many)?;
+    let all = images(data, model.preprocess(), network.output_shape().elements(), many)?;
     all.check(network)?;
     let part = |count: usize| {
         let mut part = all.clone();
@@ -67,7 +67,7 @@ pub(super) fn run(
     let most = load::backend("cpu", threads)?.device().threads;
     let mut rows = Vec::new();
     let mut add = |name: String, backend: &dyn Backend, images: usize| -> anyhow::Result<()> {
-        let row = time(name, backend, (network, preprocess), &part(images), batch)?;
+        let row = time(name, backend, (model, network), &part(images), batch)?;
         let seconds = TRAIN / row.train_images_per_s;
         output.say(format!("{}: {}, {seconds:.2} s for {TRAIN:.0} images", row.name, row.method));
         rows.push(row);
@@ -105,11 +105,11 @@ pub(super) fn run(
 fn time(
     name: String,
     backend: &dyn Backend,
-    (network, preprocess): (&Network, &Preprocess),
+    (model, network): (&Model, &Network),
     data: &Dataset,
     batch: usize,
 ) -> anyhow::Result<Row> {
-    let weights = Weights::random(network, 1)?;
+    let (weights, preprocess) = (Weights::initial(network, 1, model.initialization())?, model.preprocess());
     let mut trainer = backend.compile_training(network, &weights, &Recipe::default())?;
     let mut fastest = f64::INFINITY;
     for pass in 0..2 {
@@ -117,9 +117,8 @@ fn time(
         let order = Order::Shuffled { seed: 1, epoch: pass };
         beside(Batches::new(data, preprocess, batch, order), |batches| -> anyhow::Result<()> {
             while let Some((images, labels)) = batches.next_batch()? {
-                trainer.gradients(&images, &labels, &mut KeepGradients)?;
                 // Small enough to stay finite on noise too.
-                trainer.update(1e-3)?;
+                trainer.step(&images, &labels, 1e-3, &mut KeepGradients)?;
             }
             Ok(())
         })?;

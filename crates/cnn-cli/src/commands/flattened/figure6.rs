@@ -5,7 +5,7 @@
 //! side by side, C X Y numbers a pixel; for the flattened one another set of planes, F numbers a pixel, since one dimension at a
 //! time can be done in place forward and needs a sum over pixels backward.
 //!
-//! Measured: what the most resident memory of a process grows by in a few steps on the layer between a Prelu and the smallest
+//! Measured: what the most resident memory of a process grows by in a few steps on the layer between factors of its channels and the smallest
 //! classifier: values, gradients, packed weights, and all that the backend works with. Of a device that is not the processor, the
 //! host's share.
 

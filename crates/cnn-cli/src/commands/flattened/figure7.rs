@@ -1,9 +1,10 @@
 //! Figure 7: how many times faster the flattened layer runs, by image size, forward and backward.
 //!
-//! Forward: sessions of the layer alone, in turns; the dense one by whichever row of the backend's table turns out to be the
-//! fastest, the flattened one as the backend chooses. Both read and write the same planes, and that is in both times.
+//! Forward: the layer's own steps in sessions that run in turns; the dense one by whichever row of the backend's table turns out to
+//! be the fastest, the flattened one as the backend chooses. Values lie as the rows want them, as they do between layers of a
+//! network; what it takes to bring them there from the caller's planes and back is in neither time.
 //!
-//! Backward: [`Trainer::gradients`](cnn::Trainer::gradients) of the layer between a Prelu, whose slopes are learned, and the
+//! Backward: [`Trainer::gradients`](cnn::Trainer::gradients) of the layer between learned factors of its channels and the
 //! smallest classifier, less the time that the same network, compiled for inference, takes forward. So gradients of weights and of
 //! the layer's input are in it, as is what else the trainer does in a step; the optimiser is not. Where the trainer's own forward
 //! pass is slower than inference, the difference counts as backward.
@@ -124,12 +125,11 @@ fn point(output: &Output, backend: &dyn Backend, batch: usize, size: usize) -> a
             |(network, weights): &(Network, Weights)| backend.compile_training(network, weights, &Recipe::default());
         let labels = layer::labels(batch);
         in_turns(&mut [trainer(&dense)?, trainer(&flattened)?], |trainer| {
-            trainer.gradients(&images, &labels, &mut KeepGradients)?;
-            Ok(())
+            ms(|| trainer.gradients(&images, &labels, &mut KeepGradients))
         })?
     };
     let session = |model: &(Network, Weights)| session(backend, model, &options(batch));
-    let inference = in_turns(&mut [session(&dense)?, session(&flattened)?], |session| once(session.as_mut(), &images))?;
+    let inference = in_turns(&mut [session(&dense)?, session(&flattened)?], |session| ms(|| session.run(&images)))?;
     let point = Point { size, dense_algorithm, forward, gradients, inference };
     let speedups = [Some(point.forward_speedup()), point.backward_speedup()].map(cell);
     output.say(format!("{size}x{size}: forward {}, backward {} times faster", speedups[0], speedups[1]));
@@ -153,9 +153,10 @@ fn session(
     Ok(backend.compile(network, weights, options)?.session()?)
 }
 
-fn once(session: &mut dyn Session, images: &Tensor) -> anyhow::Result<()> {
-    session.run(images)?;
-    Ok(())
+/// Milliseconds of a run's steps that are layers.
+fn once(session: &mut dyn Session, images: &Tensor) -> anyhow::Result<f64> {
+    let steps = session.profile(images)?.steps;
+    Ok(steps.iter().filter(|step| !step.layer.is_empty()).map(|step| 1e3 * step.time.as_secs_f64()).sum())
 }
 
 /// The row that made the dense layer fastest, and both layers' times.
@@ -205,7 +206,7 @@ fn fastest(
 fn trial(session: &mut dyn Session, images: &Tensor, best: f64) -> anyhow::Result<f64> {
     const HOPELESS: f64 = 8.0;
     const SLOW: f64 = 2.0;
-    let mut run = |images: &Tensor| ms(|| once(session, images));
+    let mut run = |images: &Tensor| once(session, images);
     let mut shape = images.shape().to_vec();
     shape[0] = 1;
     let one = Tensor::zeros(&shape[..])?;

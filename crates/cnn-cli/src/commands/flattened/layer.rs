@@ -1,7 +1,7 @@
 //! The layer that the paper times, dense and flattened: 128 to 128 channels by 5x5, in two stages of one-dimensional filters.
 
 use clap::ValueEnum;
-use cnn::layers::{Conv2d, Flatten, GlobalAvgPool, Linear, Prelu};
+use cnn::layers::{Conv2d, Flatten, GlobalAvgPool, Linear};
 use cnn::network::FlattenedConv;
 use cnn::{CoreError, Initialization, Network, NetworkBuilder, Tensor, Weights};
 
@@ -42,10 +42,11 @@ impl Kind {
         net.finish()
     }
 
-    /// The layer between one whose slopes are learned, so that it has to hand gradients down, and the smallest classifier.
+    /// The layer between one that learns a factor for each channel, so that it has to hand gradients down, and the smallest
+    /// classifier.
     pub(super) fn in_classifier(self, size: usize) -> Result<Network, CoreError> {
         let mut net = Network::builder(self.name(), [CHANNELS, size, size]);
-        net.push("prelu", Prelu { per_channel: true })?;
+        net.push("factors", Conv2d::new(CHANNELS, 1).groups(CHANNELS))?;
         self.push(&mut net, CHANNELS)?;
         net.push("pool", GlobalAvgPool)?;
         net.push("flatten", Flatten)?;
