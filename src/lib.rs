@@ -25,6 +25,7 @@
 //! | read and write weights | [`models::weights_file`], [`Weights`] |
 //! | see what was chosen for each layer, and what it costs | [`Plan::report`], [`Session::profile`] |
 //! | train | [`train::Fit`], or a [`Trainer`] step by step |
+//! | make a trained network smaller | [`compress::flatten()`] |
 //! | write a backend | [`Backend`], with [`Reference`] as the shortest example |
 //! | write a layer | [`layers::Operation`], put into a network as [`Layer::Custom`] |
 
@@ -51,6 +52,8 @@ pub mod opencl {
     pub use cnn_ocl::tuning::{Outcome, Tried, Tuning, tune, write_tuning};
 }
 
+/// Smaller networks from trained ones.
+pub use cnn_compress as compress;
 /// Networks by name, with their pictures, labels and weights.
 pub use cnn_models as models;
 /// Data sets, the epoch loop, checkpoints and metrics.

@@ -136,6 +136,12 @@ impl Weights {
         self.entries.remove(name).is_some()
     }
 
+    /// Gives a tensor another name, where there is one of this; whether there was.
+    pub fn rename(&mut self, name: &str, to: impl Into<String>) -> bool {
+        let entry = self.entries.remove(name);
+        entry.map(|entry| self.entries.insert(to.into(), entry)).is_some()
+    }
+
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, WeightView<'_>)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry.view()))
