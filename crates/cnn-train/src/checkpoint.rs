@@ -122,9 +122,14 @@ impl TrainedOn {
             .map_or(Ok(Self::default()), |json| serde_json::from_str(json).map_err(unreadable))
     }
 
+    /// Mean and deviation of the images, where they were not the model's.
+    pub fn normalization(&self) -> Option<&Normalization> {
+        self.settings.normalization.as_ref()
+    }
+
     /// The model's preprocessing, normalised as it was in the training. Errors where that was of other channels.
     pub fn preprocess(&self, model: &Preprocess) -> Result<Preprocess> {
-        match &self.settings.normalization {
+        match self.normalization() {
             Some(normalization) => Ok(model.with_normalization(normalization)?),
             None => Ok(*model),
         }

@@ -178,7 +178,13 @@ impl Fit<'_> {
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Checkpoint> {
         self.settings.check()?;
         let weights = Weights::initial(self.network, self.settings.seed, self.settings.initialization)?;
-        let trainer = self.backend.compile_training(self.network, &weights, &self.settings.recipe())?;
+        self.run_from(&weights, observer)
+    }
+
+    /// Trains from given weights: fine-tuning. Nothing is known of how they came about, and the first epoch is the first.
+    pub fn run_from(&self, weights: &Weights, observer: &mut dyn Observer) -> Result<Checkpoint> {
+        self.settings.check()?;
+        let trainer = self.backend.compile_training(self.network, weights, &self.settings.recipe())?;
         self.epochs(trainer, Vec::new(), observer)
     }
 

@@ -60,6 +60,24 @@ fn any_number_of_threads_and_a_resumed_training_give_the_same_bits() {
 }
 
 #[test]
+fn a_training_goes_on_from_given_weights() {
+    let trained = train(2, 2, None, None);
+    let settings = Settings { epochs: 1, learning_rate: 1e-4, ..Settings::default() };
+    let tuned = with_fit(2, settings.clone(), None, |fit| fit.run_from(&trained.weights, &mut Silent).unwrap());
+    let (before, after) = (trained.record.epochs[1], tuned.record.epochs[0]);
+    assert!(after.train_loss < before.train_loss && tuned.record.epochs.len() == 1, "{before:?} {after:?}");
+    with_fit(2, settings.clone(), None, |fit| {
+        let initial = Weights::initial(fit.network, settings.seed, settings.initialization).unwrap();
+        assert_eq!(
+            bits(&fit.run(&mut Silent).unwrap().weights),
+            bits(&fit.run_from(&initial, &mut Silent).unwrap().weights)
+        );
+        assert!(fit.run_from(&Weights::new(), &mut Silent).is_err());
+    });
+    with_fit(2, Settings { batch: 0, ..settings }, None, |fit| assert!(fit.run(&mut Silent).is_err()));
+}
+
+#[test]
 fn a_checkpoint_is_a_weights_file_and_says_how_it_was_made() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lenet5.safetensors");
