@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use clap::Args;
 use cnn::models::{Normalization, Preprocess};
+use cnn::train::TrainedOn;
 use cnn::train::data::{Dataset, Split};
 
 /// Where a data set is.
@@ -26,6 +27,17 @@ impl Data {
         data.truncate(limit.unwrap_or(usize::MAX));
         Ok(data)
     }
+}
+
+/// Checks that weights were trained on the classes of a data set, where both tell theirs.
+pub(crate) fn check_classes(trained_on: &TrainedOn, data: &Dataset) -> anyhow::Result<()> {
+    ensure!(
+        trained_on.classes.is_empty() || data.classes().is_empty() || trained_on.classes == data.classes(),
+        "the weights know the classes {:?}, the data set has {:?}",
+        trained_on.classes,
+        data.classes(),
+    );
+    Ok(())
 }
 
 /// Where mean and deviation of the images come from, if not from the model.

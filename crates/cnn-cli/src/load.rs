@@ -4,28 +4,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use cnn::compress::rebuild;
 use cnn::models::{self, Model, weights_file};
 use cnn::train::TrainedOn;
 use cnn::{Backend, BackendOptions, CompileOptions, Network, Plan, Weights};
 
-/// A model with its network.
-pub(crate) fn model(name: &str) -> anyhow::Result<(&'static Model, Network)> {
+/// A model by name.
+pub(crate) fn model(name: &str) -> anyhow::Result<&'static Model> {
     if Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
         bail!("{name}: this version reads no ONNX files; name a model: {}", model_names());
     }
-    let model = models::find(name)?;
-    Ok((model, model.network()?))
+    Ok(models::find(name)?)
 }
 
 fn model_names() -> String {
     models::models().iter().map(|model| model.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The weights of a file, mapped into memory, or those that come with the model.
-pub(crate) fn weights(model: &Model, file: Option<&Path>) -> anyhow::Result<Weights> {
+/// The weights of a file, mapped into memory, or those that come with the model; with the network that they belong to, which
+/// is the model's, or what it was compressed to.
+pub(crate) fn weights(model: &Model, file: Option<&Path>) -> anyhow::Result<(Network, Weights)> {
+    let network = model.network()?;
     match (file, model.shipped_weights()) {
-        (Some(path), _) => Ok(weights_file::map(path)?),
-        (None, Some(shipped)) => Ok(shipped?),
+        (Some(path), _) => {
+            let weights = weights_file::map(path)?;
+            let network = rebuild(&network, &weights).with_context(|| path.display().to_string())?;
+            Ok((network, weights))
+        }
+        (None, Some(shipped)) => Ok((network, shipped?)),
         (None, None) => bail!("`{}` comes without weights; pass --weights FILE.safetensors", model.name),
     }
 }

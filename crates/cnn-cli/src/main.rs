@@ -34,6 +34,7 @@ enum Command {
     Tune(commands::tune::Tune),
     Train(commands::train::Train),
     Test(commands::test::Test),
+    Compress(commands::compress::Compress),
     Inspect(commands::inspect::Inspect),
 }
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Command::Tune(command) => command.run(&output),
         Command::Train(command) => command.run(&output),
         Command::Test(command) => command.run(&output),
+        Command::Compress(command) => command.run(&output),
         Command::Inspect(command) => command.run(&output),
     };
     match result {

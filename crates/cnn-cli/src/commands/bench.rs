@@ -123,13 +123,14 @@ impl Bench {
         if self.batch == Some(0) || self.reps == 0 {
             bail!("--batch and --reps must be at least 1");
         }
-        let (model, network) = load::model(self.model.as_deref().unwrap_or_default())?;
+        let model = load::model(self.model.as_deref().unwrap_or_default())?;
         if self.training {
+            let network = model.network()?;
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
             let backend = Some(&self.backend[..]).filter(|&name| name != "auto");
             return bench_training::run(output, (model, &network), data, (batch, self.threads), backend);
         }
-        let weights = self.weights(output, model, &network)?;
+        let (network, weights) = self.weights(output, model)?;
         let input = self.input(&network)?;
         let backend = load::backend(&self.backend, self.threads)?;
         if self.ladder {
@@ -189,10 +190,12 @@ impl Bench {
         output.finish(&report)
     }
 
-    fn weights(&self, output: &Output, model: &Model, network: &Network) -> anyhow::Result<Weights> {
+    fn weights(&self, output: &Output, model: &Model) -> anyhow::Result<(Network, Weights)> {
         if self.weights.is_none() && model.shipped_weights().is_none() {
             output.say(format!("`{}` comes without weights: random ones", model.name));
-            return Ok(Weights::random(network, 0)?);
+            let network = model.network()?;
+            let weights = Weights::random(&network, 0)?;
+            return Ok((network, weights));
         }
         load::weights(model, self.weights.as_deref())
     }

@@ -48,8 +48,8 @@ impl Classify {
         if self.top == 0 {
             bail!("--top must be at least 1");
         }
-        let (model, network) = load::model(&self.model)?;
-        let weights = load::weights(model, self.weights.as_deref())?;
+        let model = load::model(&self.model)?;
+        let (network, weights) = load::weights(model, self.weights.as_deref())?;
         let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
         let (labels, preprocess) = (trained_on.labels(model.labels()), trained_on.preprocess(model.preprocess())?);
         let pictures = self.pictures(&preprocess)?;

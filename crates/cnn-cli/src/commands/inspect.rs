@@ -44,7 +44,8 @@ impl Inspect {
     }
 
     fn model(&self, output: &Output) -> anyhow::Result<()> {
-        let (model, network) = load::model(&self.what)?;
+        let model = load::model(&self.what)?;
+        let network = model.network()?;
         output.say(format!("{}: {}", model.name, model.summary));
         let mut rows = table(&["layer", "kind", "output", "parameters", "MFLOP"], 3..5);
         let layers = layers(&network);
@@ -113,7 +114,7 @@ fn layers(network: &Network) -> Vec<Layer> {
 }
 
 /// `138357544` as `138,357,544`.
-fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let parts: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();

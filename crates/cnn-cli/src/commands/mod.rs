@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 mod bench_training;
 pub(crate) mod classify;
+pub(crate) mod compress;
 pub(crate) mod devices;
 mod flattened;
 pub(crate) mod inspect;

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::Args;
 use cnn::train::data::Split;
 use cnn::train::metrics::evaluate;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::data::Data;
+use crate::data::{Data, check_classes};
 use crate::load;
 use crate::output::{Output, confusion_table};
 
@@ -39,18 +39,13 @@ pub(crate) struct Test {
 
 impl Test {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
-        let (model, network) = load::model(&self.model)?;
-        let weights = load::weights(model, self.weights.as_deref())?;
+        let model = load::model(&self.model)?;
+        let (network, weights) = load::weights(model, self.weights.as_deref())?;
         let backend = load::backend(&self.backend, self.threads)?;
         let data = self.data.open(Split::Test, self.limit)?;
         let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
         let preprocess = trained_on.preprocess(model.preprocess())?;
-        ensure!(
-            trained_on.classes.is_empty() || data.classes().is_empty() || trained_on.classes == data.classes(),
-            "the weights know the classes {:?}, the data set has {:?}",
-            trained_on.classes,
-            data.classes(),
-        );
+        check_classes(&trained_on, &data)?;
 
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}")?;
         let bar = ProgressBar::new(data.len() as u64).with_style(style);

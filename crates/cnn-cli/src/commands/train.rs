@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use cnn::compress::rebuild;
 use cnn::models::Model;
 use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
@@ -131,7 +132,12 @@ fn optimizer_names() -> Vec<&'static str> {
 
 impl Train {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
-        let (model, network) = load::model(&self.model)?;
+        let model = load::model(&self.model)?;
+        let checkpoint = self.resume.as_deref().map(Checkpoint::read).transpose()?;
+        let network = match &checkpoint {
+            Some(checkpoint) => rebuild(&model.network()?, &checkpoint.weights)?,
+            None => model.network()?,
+        };
         let backend = load::backend(&self.backend, self.threads)?;
         let train = self.data.open(Split::Train, self.limit)?;
         let test = self.data.open(Split::Test, None)?;
@@ -145,15 +151,14 @@ impl Train {
             settings: self.settings(&train, model)?,
             save: self.save.clone(),
         };
-        let mut show = Show { output, bar: progress_bar(train.len())?, confusion: None };
-        let done = match &self.resume {
-            Some(path) => {
-                let checkpoint = Checkpoint::read(path)?;
+        let mut show = Show::new(output, train.len())?;
+        let done = match self.resume.as_ref().zip(checkpoint.as_ref()) {
+            Some((path, checkpoint)) => {
                 let done = checkpoint.record.epochs.len();
                 if done >= self.epochs {
                     output.say(format!("{}: all {done} epochs are done; --epochs asks for more", path.display()));
                 }
-                fit.resume(&checkpoint, &mut show)?
+                fit.resume(checkpoint, &mut show)?
             }
             None => fit.run(&mut show)?,
         };
@@ -220,17 +225,20 @@ impl Train {
     }
 }
 
-fn progress_bar(images: usize) -> anyhow::Result<ProgressBar> {
-    let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} images, {per_sec}, loss {msg}")?;
-    Ok(ProgressBar::new(images as u64).with_style(style))
-}
-
 /// Shows a bar within an epoch and a line after it.
-struct Show<'a> {
+pub(super) struct Show<'a> {
     output: &'a Output,
-    bar: ProgressBar,
+    pub(super) bar: ProgressBar,
     /// Of the last test.
     confusion: Option<Confusion>,
+}
+
+impl<'a> Show<'a> {
+    /// Of a training on so many images.
+    pub(super) fn new(output: &'a Output, images: usize) -> anyhow::Result<Self> {
+        let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} images, {per_sec}, loss {msg}")?;
+        Ok(Show { output, bar: ProgressBar::new(images as u64).with_style(style), confusion: None })
+    }
 }
 
 impl Observer for Show<'_> {

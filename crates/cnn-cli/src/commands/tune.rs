@@ -101,7 +101,7 @@ fn parameters(tuning: &Tuning) -> String {
 /// The fastest of a few runs of a network with random weights, in milliseconds.
 fn time(ocl: &Ocl, model: &str) -> anyhow::Result<f64> {
     const RUNS: usize = 5;
-    let (_, network) = load::model(model)?;
+    let network = load::model(model)?.network()?;
     let weights = Weights::random(&network, 0)?;
     let mut session = ocl.compile(&network, &weights, &CompileOptions::default())?.session()?;
     let input = Tensor::zeros(network.input_shape().with_batch(1))?;
