@@ -6,13 +6,14 @@ mod networks;
 
 pub use networks::{build_and_run, network};
 
+use cnn::compress::rebuild;
 use cnn::models::{find, npy, weights_file};
 use cnn::opencl::Tuning;
 use cnn::train::data::Dataset;
 use cnn::train::data::cifar::{Kind, Records};
 use cnn::train::data::idx::Idx;
 
-/// Reads a safetensors file, checks it against a network, and looks at every tensor.
+/// Reads a safetensors file, checks it against a network, looks at every tensor, and rebuilds a compressed network from it.
 pub fn weights(bytes: &[u8]) {
     let Ok(weights) = weights_file::from_bytes(bytes.to_vec()) else { return };
     for (_, view) in weights.iter() {
@@ -20,6 +21,9 @@ pub fn weights(bytes: &[u8]) {
     }
     let network = find("lenet5").and_then(|model| model.network()).expect("a known model");
     let _ = weights.check(&network);
+    if let Ok(rebuilt) = rebuild(&network, &weights) {
+        let _ = weights.check(&rebuilt);
+    }
     for node in 0..network.nodes().len() {
         let _ = weights.of_node(&network, node);
     }

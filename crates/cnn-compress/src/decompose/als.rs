@@ -9,12 +9,15 @@ use super::{Factors, Kernel, cholesky, product};
 /// How strongly a step is held, of terms of norm 1; more where the system is singular to the precision of `f64`.
 const HELD: [f64; 3] = [1e-8, 1e-6, 1e-3];
 
+/// Sweeps that are not judged: orthogonal terms are close to a saddle, which it takes some to leave.
+const FIRST: usize = 8;
+
 /// When alternating ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Effort {
     /// Sweeps over all modes at most.
     pub(crate) sweeps: usize,
-    /// The smallest share of the error that a sweep has to save for another to follow.
+    /// The smallest share of the error that a sweep after the first ones has to save for another to follow.
     pub(crate) change: f64,
 }
 
@@ -29,9 +32,9 @@ pub(crate) fn fit(kernel: &Kernel, factors: &mut Factors, bound: f64, effort: Ef
         }
         let before = std::mem::replace(&mut error, self::sweep(kernel, factors, &mut grams)?);
         let saved = before - error;
-        // Sweeps save less and less: as many of this one would not do.
+        // From here on sweeps save less and less: as many of this one would not do.
         let out_of_reach = bound > 0.0 && error - saved * (effort.sweeps - sweep) as f64 > bound;
-        if saved < effort.change * before || out_of_reach {
+        if sweep >= FIRST && (saved < effort.change * before || out_of_reach) {
             break;
         }
     }
