@@ -45,7 +45,7 @@ pub(super) fn cost(layers: &[(&str, Conv2d)], input: &Shape) -> Result<Cost> {
 /// The number of terms up to which a convolution's layers take fewer multiply-adds than it does.
 pub(super) fn most_terms(dense: Cost, conv: &Conv2d, input: &Shape) -> Result<usize> {
     let term = cost(&layers(conv, 1), input)?;
-    Ok((dense.flops.saturating_sub(1) / term.flops.max(1)) as usize)
+    Ok(usize::try_from(dense.flops.saturating_sub(1) / term.flops.max(1)).unwrap_or(usize::MAX))
 }
 
 /// The network that weights of a compressed one belong to: each convolution that they hold no `weight` of, but the layers
