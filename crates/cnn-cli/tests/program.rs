@@ -1,59 +1,12 @@
 //! The program, as a user meets it: its words, its JSON, and what it says of bad input.
 
-#[path = "program/flattened.rs"]
-mod flattened;
+mod common;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 use std::time::Duration;
 
+use common::{cnn, json, mnist, refused, repository, text};
 use serde_json::Value;
-
-fn cnn(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cnn"));
-    // A cache of its own: what the user tuned does not count here.
-    let cache = env!("CARGO_TARGET_TMPDIR");
-    command.args(arguments).env_remove("CNN_BACKEND").env("XDG_CACHE_HOME", cache);
-    command
-}
-
-/// The JSON that the last line of standard output holds.
-fn json(arguments: &[&str]) -> Value {
-    let output = cnn(arguments).arg("--json").output().unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).unwrap();
-    serde_json::from_str(text.lines().last().unwrap()).unwrap()
-}
-
-/// The one line of standard error of a command that has to end with code 2.
-fn refused(arguments: &[&str]) -> String {
-    let Output { status, stderr, .. } = cnn(arguments).output().unwrap();
-    let text = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(2), "{arguments:?}: {text}");
-    assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
-    assert!(text.starts_with("error: ") && !text.contains("panicked"), "{text}");
-    text.trim_start_matches("error: ").trim_end().to_string()
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-/// A directory with the thousand digits, as training set and as test set.
-fn mnist() -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for kind in ["images-idx3", "labels-idx1"] {
-        let source = repository().join(format!("tests/data/mnist-1000/t10k-{kind}-ubyte.gz"));
-        for split in ["t10k", "train"] {
-            std::fs::copy(&source, directory.path().join(format!("{split}-{kind}-ubyte.gz"))).unwrap();
-        }
-    }
-    directory
-}
 
 #[test]
 fn without_arguments_classify_reads_the_ten_digits() {
@@ -232,54 +185,6 @@ fn train_takes_layers_by_turns_and_updates_without_waiting() {
         refused(&[&train[..], &["--partial", "NaN"]].concat()).contains("share NaN of the layers is not in (0, 1]")
     );
     assert!(refused(&[&train[..], &["--asynchronous", "--optimizer", "adam"]].concat()).contains("not with adam"));
-}
-
-#[test]
-fn compress_flattens_and_its_file_is_read_by_every_command() {
-    let data = mnist();
-    let file = data.path().join("flat.safetensors");
-    let (data, file) = (text(data.path()), text(&file));
-    let flatten = ["compress", "lenet5", "flatten"];
-    let result = json(&[&flatten[..], &["--error", "0.3", "--save", file, "--data", data]].concat());
-    let layers = result["layers"].as_array().unwrap();
-    assert_eq!(
-        layers.iter().map(|layer| &layer["layer"]).collect::<Vec<_>>(),
-        ["features.0", "features.3", "features.6"]
-    );
-    assert!(layers[1]["outcome"]["flattened"]["error"].as_f64().unwrap() <= 0.3, "{layers:?}");
-    assert!(layers[2]["outcome"]["left"]["reason"].as_str().unwrap().contains("as many multiply-adds"));
-    assert!(layers[1]["flat_ms"].as_f64().unwrap() > 0.0 && result["ms"][0].as_f64().unwrap() > 0.0);
-    assert!(result["flops"][1].as_u64() < result["flops"][0].as_u64());
-    let accuracy = &result["test_accuracy"];
-    assert!(accuracy["flat"].as_f64().unwrap() > accuracy["dense"].as_f64().unwrap() - 0.02, "{accuracy}");
-
-    assert_eq!(json(&["test", "lenet5", "--data", data, "--weights", file])["test_accuracy"], accuracy["flat"]);
-    let classified = json(&["classify", "--weights", file, "--top", "1"]);
-    assert_eq!(classified["results"][7]["predictions"][0]["label"], "7");
-    let bench = json(&["bench", "lenet5", "--weights", file, "--reps", "1"]);
-    assert!(bench["algorithms"].as_array().unwrap().iter().any(|step| step["layer"] == "features.3.0.vertical"));
-    // What is flat already is left, and may be trained on.
-    let again = ["--weights", file, "--save", file, "--data", data, "--epochs", "1", "--limit", "200"];
-    let tuned = json(&[&flatten[..], &again].concat());
-    assert!(tuned["test_accuracy"]["tuned"].as_f64().unwrap() > 0.95, "{tuned}");
-    assert_eq!(
-        json(&["test", "lenet5", "--data", data, "--weights", file])["test_accuracy"],
-        tuned["test_accuracy"]["tuned"]
-    );
-    let printed = String::from_utf8(cnn(&flatten).args(["--rank", "3"]).output().unwrap().stdout).unwrap();
-    assert!(printed.contains("features.0") && printed.contains("-> "), "{printed}");
-}
-
-#[test]
-fn compress_names_what_it_cannot_do() {
-    let flatten = |arguments: &[&str]| refused(&[&["compress", "lenet5", "flatten"], arguments].concat());
-    assert_eq!(flatten(&["--error", "2"]), "error bound 2 is not between 0 and 1");
-    assert_eq!(flatten(&["--rank", "0"]), "a rank must be at least 1");
-    let error = flatten(&["--layers", "features.3,relu"]);
-    assert_eq!(error, "`lenet5` has no convolution `relu`; it has features.0, features.3, features.6");
-    assert!(flatten(&["--data", "nowhere"]).starts_with("nowhere: no t10k-images-idx3-ubyte"));
-    assert!(refused(&["compress", "vgg16", "flatten"]).contains("pass --weights"));
-    assert!(flatten(&["--rank", "2", "--save", "nowhere/flat.safetensors"]).starts_with("nowhere/flat.safetensors: "));
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `cnn bench flattened`: the files and numbers of each part.
 
+mod common;
+
 use std::path::Path;
 
 use cnn::models::weights_file;
 use cnn::{DType, Weights};
+use common::{json, mnist, refused, text};
 use serde_json::Value;
-
-use super::{json, mnist, refused, text};
 
 fn part(name: &str, folder: &Path, more: &[&str]) -> Value {
     json(&[&["bench", "flattened", "--part", name, "--output", text(folder)], more].concat())
@@ -140,6 +141,6 @@ fn what_is_wrong_is_one_line() {
     assert!(refused(&["--sizes", "0"]).contains("at least 1"));
     assert!(refused(&["--sizes", "1000000000"]).contains("[128, 1000000000, 1000000000]"));
     assert!(refused(&["--backend", "gpu"]).contains("unknown backend `gpu`"));
-    let nowhere = super::refused(&["bench", "flattened", "--output", "/dev/null/nowhere"]);
+    let nowhere = refused(&["bench", "flattened", "--output", "/dev/null/nowhere"]);
     assert!(nowhere.starts_with("/dev/null/nowhere: "), "{nowhere}");
 }
