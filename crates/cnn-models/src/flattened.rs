@@ -5,7 +5,8 @@
 //!
 //! The paper has pooling "with sizes of 2 and strides of 3"; the network that it takes over from Srivastava and Salakhutdinov
 //! (2013) has windows of 3 and strides of 2, which is what is built here. The five dropouts (0.1, 0.25, 0.25, 0.5, 0.5)
-//! follow the five layers. Weights want to start as Glorot and Bengio (2010) have it: with more, six linear layers in a row amplify.
+//! follow the five layers. The twin's weights want to start as Glorot and Bengio (2010) have it: with more, six linear layers in a row
+//! amplify. The baseline's start as LeCun et al. (1998) have it, as the paper's best one did (section 4.2).
 
 use cnn_core::layers::{Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Softmax};
 use cnn_core::network::FlattenedConv;

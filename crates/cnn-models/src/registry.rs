@@ -63,7 +63,7 @@ static MODELS: [Model; 10] = [
         build: flattened::baseline_cifar,
         preprocess: Preprocess::CIFAR,
         labels: Labels::cifar10,
-        initialization: Initialization::He,
+        initialization: Initialization::LeCun,
         shipped: None,
     },
     Model {
@@ -90,7 +90,7 @@ static MODELS: [Model; 10] = [
         build: flattened::baseline_mnist,
         preprocess: Preprocess::MNIST_BARE,
         labels: Labels::digits,
-        initialization: Initialization::He,
+        initialization: Initialization::LeCun,
         shipped: None,
     },
     Model {

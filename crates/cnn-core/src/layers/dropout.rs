@@ -20,25 +20,28 @@ impl Dropout {
         Dropout { probability }
     }
 
-    /// Calls `value` with each flat index and its factor: 1 in inference, 0 or the scale in training.
-    fn for_each_factor(&self, call: &Call<'_>, mut value: impl FnMut(usize, f32)) {
-        let length = call.inputs[0].data.len();
-        match call.mode {
-            Mode::Inference => (0..length).for_each(|i| value(i, 1.0)),
+    /// The factor of an element by its flat index into a batch of samples of so many: 1 in inference, 0 or the scale in training.
+    #[inline(always)]
+    pub fn factor(&self, mode: Mode, index: usize, elements: usize) -> f32 {
+        match mode {
+            Mode::Inference => 1.0,
             Mode::Training { seed, first_sample } => {
-                let offset = first_sample * call.inputs[0].shape.elements();
-                let scale = 1.0 / (1.0 - self.probability);
-                for i in 0..length {
-                    let kept = uniform(seed, (offset + i) as u64) >= self.probability;
-                    value(i, if kept { scale } else { 0.0 });
-                }
+                let drawn = uniform(seed, (first_sample * elements + index) as u64);
+                if drawn >= self.probability { 1.0 / (1.0 - self.probability) } else { 0.0 }
             }
         }
+    }
+
+    /// Calls `value` with each flat index and its factor.
+    fn for_each_factor(&self, call: &Call<'_>, mut value: impl FnMut(usize, f32)) {
+        let elements = call.inputs[0].shape.elements();
+        (0..call.inputs[0].data.len()).for_each(|i| value(i, self.factor(call.mode, i, elements)));
     }
 }
 
 /// A number in [0, 1) that depends on nothing but its arguments: the finaliser of SplitMix64 (Steele et al. 2014)
 /// over a counter, so that any part of a batch can be drawn by itself.
+#[inline(always)]
 fn uniform(seed: u64, index: u64) -> f32 {
     let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

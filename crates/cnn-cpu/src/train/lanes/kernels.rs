@@ -5,6 +5,7 @@ use cnn_core::{Layer, Misfit, Network};
 use smallvec::SmallVec;
 
 use super::convolution::{Convolution, FullyConnected};
+use super::dropout::Dropout;
 use super::norm::{BatchNorm, Moments};
 use super::plain::{Copy, Plain};
 use super::pointwise::Pointwise;
@@ -81,6 +82,7 @@ pub(super) fn kernel(network: &Network, node: usize, machine: &Machine) -> Resul
         Layer::MaxPool2d(pool) => Box::new(MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
         Layer::Activation(Activation::Relu) => Box::new(Relu(instructions)),
         Layer::Flatten(_) => Box::new(Copy),
+        Layer::Dropout(layer) => Box::new(Dropout { instructions, layer: layer.clone() }),
         Layer::BatchNorm2d(norm) => {
             let extents = [inputs[0][0], inputs[0][1..].iter().product()];
             Box::new(BatchNorm::new(instructions, norm, extents))

@@ -6,6 +6,7 @@
 mod asynchronous;
 pub(super) mod convolution;
 mod correlation;
+mod dropout;
 mod kernels;
 mod norm;
 mod outer;
