@@ -141,6 +141,6 @@ fn what_is_wrong_is_one_line() {
     assert!(refused(&["--sizes", "0"]).contains("at least 1"));
     assert!(refused(&["--sizes", "1000000000"]).contains("[128, 1000000000, 1000000000]"));
     assert!(refused(&["--backend", "gpu"]).contains("unknown backend `gpu`"));
-    let nowhere = refused(&["bench", "flattened", "--output", "/dev/null/nowhere"]);
+    let nowhere = common::refused(&["bench", "flattened", "--output", "/dev/null/nowhere"]);
     assert!(nowhere.starts_with("/dev/null/nowhere: "), "{nowhere}");
 }
