@@ -104,7 +104,7 @@ impl Preprocess {
 
     fn batch_of_one(&self, pixels: &Pixels<'_>) -> Result<Tensor> {
         let shape = self.output_shape();
-        let mut values = Vec::with_capacity(shape.elements());
+        let mut values = vec![0.0; shape.elements()];
         self.normalize(std::slice::from_ref(pixels), &mut values)?;
         Ok(Tensor::new(shape.with_batch(1), values)?)
     }
@@ -136,9 +136,10 @@ impl Preprocess {
         }
     }
 
-    /// Appends the values of pictures of [`fitted_shape`](Self::fitted_shape), each with the border that the model wants: to
-    /// put a batch together. Errors for another shape.
-    pub fn normalize(&self, pictures: &[Pixels<'_>], values: &mut Vec<f32>) -> Result<()> {
+    /// Writes the values of pictures of [`fitted_shape`](Self::fitted_shape), each with the border that the model wants, one
+    /// after the other: to put a batch together. Errors for another shape, and where the values are not as many as
+    /// [`output_shape`](Self::output_shape) has for so many pictures.
+    pub fn normalize(&self, pictures: &[Pixels<'_>], values: &mut [f32]) -> Result<()> {
         /// As many as processors have reads under way.
         const AT_ONCE: usize = 16;
         let fitted = self.fitted_shape();
@@ -150,10 +151,16 @@ impl Preprocess {
             Preprocess::Photo(photo) => (0, &photo.mean[..], &photo.deviation[..]),
             Preprocess::Digit(digit) => (digit.border, &[digit.mean][..], &[digit.deviation][..]),
         };
+        let (length, got) = (self.output_shape().elements(), values.len());
+        if got != length * pictures.len() {
+            return Err(Error::Picture(format!("{got} values for {} pictures of {length} each", pictures.len())));
+        }
         let levels = normalization::levels(mean, deviation);
-        for pictures in pictures.chunks(AT_ONCE) {
+        for (pictures, values) in pictures.chunks(AT_ONCE).zip(values.chunks_mut(AT_ONCE * length)) {
             normalization::fetch(pictures);
-            pictures.iter().for_each(|pixels| normalization::append(pixels, border, &levels, values));
+            for (pixels, values) in pictures.iter().zip(values.chunks_exact_mut(length)) {
+                normalization::write(pixels, border, &levels, values);
+            }
         }
         Ok(())
     }
@@ -186,8 +193,11 @@ mod tests {
         let colours = Pixels::new([3, 28, 28], vec![0; 3 * 784]).unwrap();
         let error = Preprocess::MNIST.fit(colours.clone()).unwrap_err().to_string();
         assert_eq!(error, "picture: 3 channels, the model takes 1");
-        let error = Preprocess::MNIST.normalize(&[colours], &mut Vec::new()).unwrap_err().to_string();
+        let error = Preprocess::MNIST.normalize(&[colours], &mut []).unwrap_err().to_string();
         assert_eq!(error, "picture: 3x28x28, the model takes 1x28x28");
+        let grey = Pixels::new([1, 28, 28], vec![0; 784]).unwrap();
+        let error = Preprocess::MNIST.normalize(&[grey], &mut [0.0; 784]).unwrap_err().to_string();
+        assert_eq!(error, "picture: 784 values for 1 pictures of 1024 each");
         assert!(Preprocess::IMAGENET.fit(Pixels::new([1, 28, 28], vec![0; 784]).unwrap()).is_err());
     }
 }

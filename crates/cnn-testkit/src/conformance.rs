@@ -1,5 +1,7 @@
 //! What every backend has to do, checked against the reference.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use cnn_core::backend::{GradientSink, KeepGradients};
 use cnn_core::layers::{Init, Linear, Role, Softmax};
 use cnn_core::{Backend, CompileOptions, Error, Network, Recipe, Reference, Tensor, Weights};
@@ -247,9 +249,12 @@ fn training_of(backend: &dyn Backend, networks: Vec<Network>) {
         assert_eq!(got_gradients.0.len(), want_gradients.0.len());
         for trainer in [&mut got, &mut want] {
             trainer.update(0.05).expect("updates");
-            trainer.gradients(&images, &labels, &mut KeepGradients).expect("runs");
-            trainer.update(0.05).expect("updates");
         }
+        let (begun, pieces) = (AtomicUsize::new(0), 3);
+        let piece = || begun.fetch_add(1, Ordering::Relaxed) < pieces;
+        got.step_sharing(&images, &labels, 0.05, &piece).expect("runs");
+        assert!(begun.into_inner() > pieces, "{}: the caller's work is left", network.name());
+        want.step(&images, &labels, 0.05, &mut KeepGradients).expect("runs");
         let (got, want) = (got.weights().expect("weights"), want.weights().expect("weights"));
         for (name, view) in got.iter() {
             let want = want.get(name).expect("the same names").to_f32();

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use cnn_core::training::{Clip, Partial};
-use cnn_core::{Backend, Initialization, KeepGradients, Network, Optimizer, Recipe, Trainer, Weights};
+use cnn_core::{Backend, Initialization, Network, Optimizer, Recipe, Trainer, Weights};
 use cnn_models::{Normalization, Preprocess};
 
 use crate::checkpoint::{Checkpoint, Record};
-use crate::data::{Augmentation, Batches, Dataset, Order, beside};
+use crate::data::{Augmentation, Batches, Dataset, Order, for_each_batch};
 use crate::metrics::{Confusion, evaluate};
 use crate::schedule::{Course, Schedule, warm_up};
 use crate::{Error, Result};
@@ -280,17 +280,15 @@ impl Fit<'_> {
         let batches = Batches::new(self.train, preprocess, batch, order).augmented(augmentation, seed, epoch as u64);
         let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
         let (mut loss, mut correct, mut images) = (0.0, 0, 0);
-        beside(batches, |batches| -> Result<()> {
-            while let Some((batch, labels)) = batches.next_batch()? {
-                let epochs = step as f64 / per_epoch as f64;
-                let rate = self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses });
-                let stats = trainer.step(&batch, &labels, rate, &mut KeepGradients)?;
-                loss += stats.loss * stats.images as f64;
-                correct += stats.correct;
-                images += stats.images;
-                step += 1;
-                observer.batch(epoch, images, stats.loss);
-            }
+        for_each_batch(batches, trainer.shares_threads(), |batch, labels, piece| -> Result<()> {
+            let epochs = step as f64 / per_epoch as f64;
+            let rate = self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses });
+            let stats = trainer.step_sharing(batch, labels, rate, piece)?;
+            loss += stats.loss * stats.images as f64;
+            correct += stats.correct;
+            images += stats.images;
+            step += 1;
+            observer.batch(epoch, images, stats.loss);
             Ok(())
         })?;
         Ok(EpochReport {

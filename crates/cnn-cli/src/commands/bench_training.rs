@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use cnn::interface::{KeepGradients, Recipe};
+use cnn::interface::Recipe;
 use cnn::models::{Model, Preprocess};
-use cnn::train::data::{Batches, Dataset, Order, Split, beside};
+use cnn::train::data::{Batches, Dataset, Order, Split, for_each_batch};
 use cnn::train::metrics::evaluate;
 use cnn::{Backend, Network, Weights};
 use serde::Serialize;
@@ -115,11 +115,10 @@ fn time(
     for pass in 0..2 {
         let start = Instant::now();
         let order = Order::Shuffled { seed: 1, epoch: pass };
-        beside(Batches::new(data, preprocess, batch, order), |batches| -> anyhow::Result<()> {
-            while let Some((images, labels)) = batches.next_batch()? {
-                // Small enough to stay finite on noise too.
-                trainer.step(&images, &labels, 1e-3, &mut KeepGradients)?;
-            }
+        let batches = Batches::new(data, preprocess, batch, order);
+        for_each_batch(batches, trainer.shares_threads(), |images, labels, piece| -> anyhow::Result<()> {
+            // Small enough to stay finite on noise too.
+            trainer.step_sharing(images, labels, 1e-3, piece)?;
             Ok(())
         })?;
         fastest = fastest.min(start.elapsed().as_secs_f64());

@@ -72,6 +72,25 @@ pub trait Trainer: Send {
         Ok(stats)
     }
 
+    /// Whether [`step_sharing`](Self::step_sharing) has time to give, which its threads would else spend waiting.
+    fn shares_threads(&self) -> bool {
+        false
+    }
+
+    /// A whole step as [`step`](Self::step) makes it for a sink that does not listen, and `piece` by `piece` the caller's own
+    /// work, such as making the next batch, until `piece` says that nothing was left to do.
+    fn step_sharing(
+        &mut self,
+        images: &Tensor,
+        labels: &[u32],
+        learning_rate: f32,
+        piece: &(dyn Fn() -> bool + Sync),
+    ) -> Result<StepStats> {
+        let stats = self.step(images, labels, learning_rate, &mut KeepGradients)?;
+        while piece() {}
+        Ok(stats)
+    }
+
     /// How it works on this network, in a few words for a reader.
     fn method(&self) -> String {
         "layer by layer".to_string()

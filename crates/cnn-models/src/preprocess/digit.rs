@@ -80,9 +80,9 @@ mod tests {
     fn of_data_set(grey: &GrayImage) -> Vec<f32> {
         let shape = [1, grey.height() as usize, grey.width() as usize];
         let fitted = Preprocess::MNIST.fit(Pixels::new(shape, grey.as_raw()).unwrap()).unwrap();
-        let mut values = vec![9.0];
+        let mut values = vec![9.0; 1024];
         Preprocess::MNIST.normalize(std::slice::from_ref(&fitted), &mut values).unwrap();
-        values.split_off(1)
+        values
     }
 
     #[test]

@@ -42,16 +42,22 @@ pub(super) fn levels(means: &[f32], deviations: &[f32]) -> Vec<Levels> {
     means.iter().zip(deviations).map(of_channel).collect()
 }
 
-/// Appends the planes, each normalised and in the middle of a dark border.
-pub(super) fn append(pixels: &Pixels<'_>, border: usize, levels: &[Levels], values: &mut Vec<f32>) {
+/// Writes the planes, each normalised and in the middle of a dark border.
+pub(super) fn write(pixels: &Pixels<'_>, border: usize, levels: &[Levels], values: &mut [f32]) {
     let [_, rows, columns] = pixels.shape();
     let (height, width) = (rows + 2 * border, columns + 2 * border);
-    for (plane, levels) in pixels.planes().zip(levels) {
-        let start = values.len();
-        values.resize(start + height * width, levels[0]);
-        let lines = values[start + border * width..].chunks_mut(width);
-        for (line, bytes) in lines.zip(plane.chunks(columns)) {
-            line[border..].iter_mut().zip(bytes).for_each(|(value, &byte)| *value = levels[usize::from(byte)]);
+    let planes = values.chunks_exact_mut(height * width);
+    for ((values, plane), levels) in planes.zip(pixels.planes()).zip(levels) {
+        let (above, values) = values.split_at_mut(border * width);
+        let (inside, below) = values.split_at_mut(rows * width);
+        above.fill(levels[0]);
+        below.fill(levels[0]);
+        for (line, bytes) in inside.chunks_exact_mut(width).zip(plane.chunks_exact(columns)) {
+            let (left, line) = line.split_at_mut(border);
+            let (middle, right) = line.split_at_mut(columns);
+            left.fill(levels[0]);
+            right.fill(levels[0]);
+            middle.iter_mut().zip(bytes).for_each(|(value, &byte)| *value = levels[usize::from(byte)]);
         }
     }
 }

@@ -110,7 +110,7 @@ mod tests {
         // One that is as it should be is not looked at.
         let exact = Pixels::new([3, 32, 32], (0..3072).map(|i| i as u8).collect::<Vec<_>>()).unwrap();
         assert_eq!(preprocess.fit(exact.clone()).unwrap(), exact);
-        let mut values = Vec::new();
+        let mut values = vec![9.0; 3072];
         preprocess.normalize(&[exact], &mut values).unwrap();
         assert_eq!((values.len(), values[1025]), (3072, (1.0 / 255.0 - 0.5) / 0.25));
     }

@@ -1,5 +1,9 @@
 //! Batches of a data set, in order or shuffled, decoded, augmented and preprocessed as they are taken.
 
+use std::iter::Zip;
+use std::slice::{Chunks, ChunksMut};
+use std::sync::{Mutex, PoisonError};
+
 use cnn_core::{Shape, Tensor};
 use cnn_models::{Pixels, Preprocess};
 use rand::seq::SliceRandom;
@@ -7,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::{Augmentation, Batch, Dataset};
-use crate::Result;
+use crate::{Error, Result};
 
 /// The order in which images are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +54,8 @@ impl<'a> Batches<'a> {
     /// The same with images changed by chance. What becomes of an image depends on the seed, the epoch and its number
     /// in the data set, not on its batch.
     pub fn augmented(self, augmentation: Augmentation, seed: u64, epoch: u64) -> Self {
-        Batches { augmentation: Some((augmentation, [seed, epoch])), ..self }
+        let changes = augmentation != Augmentation::default();
+        Batches { augmentation: changes.then_some((augmentation, [seed, epoch])), ..self }
     }
 
     /// Number of batches.
@@ -58,14 +63,19 @@ impl<'a> Batches<'a> {
         self.order.len().div_ceil(self.size)
     }
 
-    /// How many threads have work enough to make them.
+    /// How many threads of their own have work enough to make them.
     pub(super) fn threads(&self) -> usize {
         /// Decoding files is work for several; more of them would take the cores from the training.
         const MOST: usize = 4;
-        match self.data.is_decoded_late() {
+        match self.is_decoded_late() {
             true => std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST)),
             false => 1,
         }
+    }
+
+    /// Whether images are files, which take long to decode, and some longer than others.
+    pub(super) fn is_decoded_late(&self) -> bool {
+        self.data.is_decoded_late()
     }
 
     /// The next images and labels; `None` at the end. Errors where the model does not take such images.
@@ -76,8 +86,35 @@ impl<'a> Batches<'a> {
 
     /// The images and labels of batch `number`; `None` beyond the last.
     pub(super) fn batch(&self, number: usize) -> Result<Option<Batch>> {
-        let Some(indices) = self.order.chunks(self.size).nth(number) else { return Ok(None) };
+        let Some((mut images, labels)) = self.blank(number, None)? else { return Ok(None) };
+        self.pieces(number, &mut images)?.finish()?;
+        Ok(Some((images, labels)))
+    }
+
+    /// Room for the images of batch `number`, and their labels; `None` beyond the last. Old room is taken where it fits.
+    pub(super) fn blank(&self, number: usize, old: Option<Tensor>) -> Result<Option<Batch>> {
+        let Some(indices) = self.indices(number) else { return Ok(None) };
         let shape: Shape = self.preprocess.output_shape().with_batch(indices.len());
+        let images = match old.filter(|old| *old.shape() == shape) {
+            Some(old) => old,
+            None => Tensor::zeros(shape)?,
+        };
+        Ok(Some((images, indices.iter().map(|&index| self.data.label(index)).collect())))
+    }
+
+    /// The work of making the images of batch `number`, in room for them.
+    pub(super) fn pieces<'b>(&'b self, number: usize, images: &'b mut Tensor) -> Result<Pieces<'b>> {
+        let indices = self.indices(number).unwrap_or_default();
+        let values = images.as_f32_mut()?.chunks_mut(PIECE * self.preprocess.output_shape().elements());
+        Ok(Pieces { batches: self, left: Mutex::new(indices.chunks(PIECE).zip(values)), failed: Mutex::new(None) })
+    }
+
+    fn indices(&self, number: usize) -> Option<&[usize]> {
+        self.order.chunks(self.size).nth(number)
+    }
+
+    /// Writes images by their numbers in the data set.
+    fn fill(&self, indices: &[usize], values: &mut [f32]) -> Result<()> {
         let picture = |&index: &usize| -> Result<Pixels<'_>> {
             let pixels = self.data.image(index, self.preprocess)?;
             match self.augmentation {
@@ -86,10 +123,36 @@ impl<'a> Batches<'a> {
             }
         };
         let pictures = indices.iter().map(picture).collect::<Result<Vec<_>>>()?;
-        let mut values = Vec::with_capacity(shape.elements());
-        self.preprocess.normalize(&pictures, &mut values)?;
-        let labels = indices.iter().map(|&index| self.data.label(index)).collect();
-        Ok(Some((Tensor::new(shape, values)?, labels)))
+        Ok(self.preprocess.normalize(&pictures, values)?)
+    }
+}
+
+/// Images that one thread makes at a time.
+const PIECE: usize = 16;
+
+/// A batch in the making, by any threads.
+#[derive(Debug)]
+pub(super) struct Pieces<'a> {
+    batches: &'a Batches<'a>,
+    left: Mutex<Zip<Chunks<'a, usize>, ChunksMut<'a, f32>>>,
+    failed: Mutex<Option<Error>>,
+}
+
+impl Pieces<'_> {
+    /// Makes a piece; `false` where none was left.
+    pub(super) fn make_one(&self) -> bool {
+        let piece = self.left.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some((indices, values)) = piece else { return false };
+        if let Err(error) = self.batches.fill(indices, values) {
+            self.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        }
+        true
+    }
+
+    /// Makes what is left. Errors where an image could not be made, by whomever.
+    pub(super) fn finish(self) -> Result<()> {
+        while self.make_one() {}
+        self.failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 }
 

@@ -5,10 +5,47 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use cnn_core::Tensor;
 
 use super::Batches;
-use crate::Result;
+use crate::{Error, Result};
 
 /// Images and labels of a batch.
 pub type Batch = (Tensor, Vec<u32>);
+
+/// Does a piece of other work; `false` where nothing was left.
+pub type Piece<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// Takes a step with each batch in their order. `shares_threads` is what the trainer says of itself
+/// ([`Trainer::shares_threads`](cnn_core::Trainer::shares_threads)): it is then handed the making of the next batch piece by piece,
+/// so that no more threads work than it was given. Where it does not, or where images are files, batches are made [`beside`] it.
+/// Ends with the first error.
+pub fn for_each_batch<E: From<Error>>(
+    batches: Batches<'_>,
+    shares_threads: bool,
+    mut step: impl FnMut(&Tensor, &[u32], Piece<'_>) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    if !shares_threads || batches.is_decoded_late() {
+        return beside(batches, |ready| {
+            while let Some((images, labels)) = ready.next_batch()? {
+                step(&images, &labels, &|| false)?;
+            }
+            Ok(())
+        });
+    }
+    let (mut batch, mut old) = (batches.batch(0)?, None);
+    for next in 1.. {
+        let Some((images, labels)) = batch else { break };
+        batch = batches.blank(next, old)?;
+        match &mut batch {
+            Some((next_images, _)) => {
+                let pieces = batches.pieces(next, next_images)?;
+                step(&images, &labels, &|| pieces.make_one())?;
+                pieces.finish()?;
+            }
+            None => step(&images, &labels, &|| false)?,
+        }
+        old = Some(images);
+    }
+    Ok(())
+}
 
 /// Batches that lie ready, or are about to.
 #[derive(Debug)]
@@ -62,6 +99,8 @@ fn on_threads<R>(batches: Batches<'_>, threads: usize, work: impl FnOnce(&mut Be
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cnn_models::Preprocess;
+
     use crate::data::{Augmentation, Dataset, Order};
 
     #[test]
@@ -82,6 +121,44 @@ mod tests {
                 assert!(beside.next_batch().unwrap().is_none());
             });
             on_threads(batches(), threads, |beside| assert!(beside.next_batch().unwrap().is_some()));
+        }
+    }
+
+    #[test]
+    fn a_trainer_that_shares_its_threads_gets_the_same_batches() {
+        let bytes = (0..784 * 100).map(|i| (i % 253) as u8).collect();
+        let data = Dataset::new([1, 28, 28], bytes, (0..100).map(|i| i % 10).collect()).unwrap();
+        let order = Order::Shuffled { seed: 3, epoch: 1 };
+        let augmentation = Augmentation { crop: 2, flip: true };
+        let batches = || Batches::new(&data, &Preprocess::MNIST, 40, order).augmented(augmentation, 3, 1);
+        // How many pieces the trainer does: none, some, all.
+        for pieces in [0, 1, usize::MAX] {
+            for shares in [false, true] {
+                let mut plain = batches();
+                let step = |images: &Tensor, labels: &[u32], piece: Piece<'_>| -> Result<()> {
+                    assert_eq!(Some((images.clone(), labels.to_vec())), plain.next_batch()?);
+                    (0..pieces).take_while(|_| piece()).for_each(drop);
+                    Ok(())
+                };
+                for_each_batch(batches(), shares, step).unwrap();
+                assert!(plain.next_batch().unwrap().is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_piece_or_of_a_step_ends_the_training() {
+        let data = |side: usize| Dataset::new([1, side, side], vec![0; 9 * side * side], vec![0; 9]).unwrap();
+        // A crop that is too large for these images.
+        let augmentation = Augmentation { crop: 90, flip: false };
+        let (wrong, right) = (data(28), data(28));
+        let wrong = || Batches::new(&wrong, &Preprocess::MNIST, 4, Order::Given).augmented(augmentation, 1, 1);
+        for shares in [false, true] {
+            let error = for_each_batch::<Error>(wrong(), shares, |_, _, _| unreachable!()).unwrap_err();
+            assert!(error.to_string().contains("crop"), "{error}");
+            let batches = Batches::new(&right, &Preprocess::MNIST, 4, Order::Given);
+            let error = for_each_batch(batches, shares, |_, _, _| Err(Error::Data("third".to_string()))).unwrap_err();
+            assert!(error.to_string().contains("third"), "{error}");
         }
     }
 

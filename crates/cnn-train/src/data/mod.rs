@@ -26,5 +26,5 @@ mod open;
 
 pub use augmentation::Augmentation;
 pub use batches::{Batches, Order};
-pub use beside::{Batch, Beside, beside};
+pub use beside::{Batch, Beside, Piece, beside, for_each_batch};
 pub use dataset::{Dataset, Split};

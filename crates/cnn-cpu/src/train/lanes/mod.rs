@@ -72,19 +72,20 @@ impl LaneTrainer {
         &mut self,
         images: &Tensor,
         labels: &[u32],
+        piece: &(dyn Fn() -> bool + Sync),
         work: impl FnOnce(&mut Work, Batch<'_>, Workers<'_>) -> R + Send,
     ) -> Result<R> {
         let (batch, data) = self.work.learner.network.check_input(images)?;
         self.work.learner.network.check_labels(labels, batch)?;
         let flops = self.work.passes.flops.saturating_mul(batch as u64);
-        let batch = Batch { images: data, labels };
+        let batch = Batch { images: data, labels, piece };
         Ok(enter(&self.pool, &self.crew, flops, |workers| work(&mut self.work, batch, workers)))
     }
 }
 
 impl Trainer for LaneTrainer {
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
-        let stats = self.on_batch(images, labels, Work::gradients)??;
+        let stats = self.on_batch(images, labels, &|| false, Work::gradients)??;
         let Work { learner, passes, groups, .. } = &mut self.work;
         for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
             for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
@@ -106,8 +107,22 @@ impl Trainer for LaneTrainer {
             self.update(learning_rate)?;
             return Ok(stats);
         }
+        self.step_sharing(images, labels, learning_rate, &|| false)
+    }
+
+    fn shares_threads(&self) -> bool {
+        true
+    }
+
+    fn step_sharing(
+        &mut self,
+        images: &Tensor,
+        labels: &[u32],
+        learning_rate: f32,
+        piece: &(dyn Fn() -> bool + Sync),
+    ) -> Result<StepStats> {
         // The threads are woken once.
-        self.on_batch(images, labels, |work, batch, workers| {
+        self.on_batch(images, labels, piece, |work, batch, workers| {
             let stats = work.gradients(batch, workers)?;
             work.update(learning_rate, workers);
             Ok(stats)

@@ -3,6 +3,7 @@
 //! in the same way.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use cnn_core::backend::StepStats;
@@ -18,6 +19,31 @@ use crate::threads::Workers;
 pub(super) struct Batch<'a> {
     pub(super) images: &'a [f32],
     pub(super) labels: &'a [u32],
+    /// Does a piece of the caller's work; `false` where nothing was left.
+    pub(super) piece: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// Lets threads that find no vectors of samples left do the caller's work meanwhile.
+struct Meanwhile<'a> {
+    left: AtomicUsize,
+    piece: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl<'a> Meanwhile<'a> {
+    /// With so many works left.
+    fn new(left: usize, batch: Batch<'a>) -> Self {
+        Meanwhile { left: AtomicUsize::new(left), piece: batch.piece }
+    }
+
+    /// Does `work`, which is one of those that were left, then pieces of the caller's if it was the last to begin.
+    fn after<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.left.fetch_sub(1, Ordering::Relaxed);
+        let done = work();
+        if self.left.load(Ordering::Relaxed) == 0 {
+            while (self.piece)() {}
+        }
+        done
+    }
 }
 
 /// What each batch norm's input shows in a batch, by node and channel.
@@ -52,10 +78,12 @@ impl Passes {
         let all = batch.labels.len();
         let sample = batch.images.len() / all;
         let stats: Found<Result<StepStats>> = (0..groups.len()).map(|_| Mutex::new(Ok(StepStats::default()))).collect();
+        let meanwhile = Meanwhile::new(groups.len(), batch);
         workers.for_each_chunk(sums, self.parameters, |group, sums| {
             let [first, end] = [groups[group].start, groups[group].end].map(|vector| (vector * self.lanes).min(all));
             let (images, labels) = (&batch.images[first * sample..end * sample], &batch.labels[first..end]);
-            put(&stats, group, self.run(learner, &learner.values, Samples { images, labels, first, of: all }, sums));
+            let samples = Samples { images, labels, first, of: all };
+            put(&stats, group, meanwhile.after(|| self.run(learner, &learner.values, samples, sums)));
         });
         let stats = taken(stats).collect::<Result<Vec<_>>>()?.into_iter().fold(StepStats::default(), add);
         Ok((stats, Vec::new()))
@@ -140,7 +168,7 @@ impl Passes {
             let from = norm_node.map_or(0, |node| node + 1);
             let found = places(self.vectors(batch));
             let this_batch = &*of_batch;
-            workers.for_each_chunk(sums, self.parameters, |group, sums| {
+            let take_back = |group: usize, sums: &mut [f32]| {
                 for vector in groups[group].clone() {
                     let pass = self.pass(learner, batch, vector, this_batch);
                     let mut workspace = self.workspace(vector);
@@ -151,7 +179,9 @@ impl Passes {
                         put(&found, vector, norm.observe_slopes(input, dy, &this_batch[node]));
                     }
                 }
-            });
+            };
+            let meanwhile = Meanwhile::new(groups.len(), batch);
+            workers.for_each_chunk(sums, self.parameters, |group, sums| meanwhile.after(|| take_back(group, sums)));
             if let Some(node) = norm_node {
                 for own in taken(found) {
                     of_batch[node].iter_mut().zip(own).for_each(|(moments, slopes)| moments.add_slopes(slopes));
