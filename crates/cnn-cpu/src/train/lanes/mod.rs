@@ -17,6 +17,7 @@ mod pointwise;
 mod pool;
 mod relu;
 mod sums;
+mod workspace;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};

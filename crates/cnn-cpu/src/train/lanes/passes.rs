@@ -5,11 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cnn_core::backend::StepStats;
 use cnn_core::training::{Learner, softmax_cross_entropy};
-use cnn_core::{Network, Result, ValueId};
+use cnn_core::{Result, ValueId};
 use smallvec::SmallVec;
 
 use super::kernels::{Block, LaneKernel, Slopes, kernel};
 use super::norm::{BatchNorm, Moments};
+use super::workspace::{Slots, Workspace};
 use crate::machine::Machine;
 use crate::memory::Buffer;
 
@@ -20,13 +21,6 @@ struct Step {
     first: Vec<bool>,
     /// Where the gradients of its parameters lie, and their lengths.
     parameters: Vec<(usize, usize)>,
-}
-
-/// A vector of samples of every value and its gradient.
-pub(super) struct Workspace {
-    pub(super) values: Vec<Buffer>,
-    pub(super) gradients: Vec<Buffer>,
-    scratch: Buffer,
 }
 
 /// Samples of a batch.
@@ -48,6 +42,7 @@ pub(super) struct Passes {
     /// Floating-point operations of a sample, both ways.
     pub(super) flops: u64,
     steps: Vec<Step>,
+    slots: Slots,
     /// One a thread; where samples are coupled, one a vector of them.
     workspaces: Vec<Mutex<Workspace>>,
 }
@@ -75,9 +70,12 @@ impl Passes {
         }
         let flops = (0..learner.depth).map(|node| network.flops_of(node)).fold(0, u64::saturating_add);
         let lanes = machine.instructions().lanes();
-        let workspaces = (0..threads).map(|_| Mutex::new(Workspace::new(network, lanes, &steps))).collect();
         // Forward once, backward twice.
-        Ok(Passes { lanes, parameters: parameters.max(1), flops: flops.saturating_mul(3), steps, workspaces })
+        let flops = flops.saturating_mul(3);
+        let (parameters, slots) = (parameters.max(1), Slots::new(learner));
+        let mut passes = Passes { lanes, parameters, flops, steps, slots, workspaces: Vec::new() };
+        passes.reserve(learner, threads);
+        Ok(passes)
     }
 
     /// The nodes that are batch norms.
@@ -92,8 +90,10 @@ impl Passes {
 
     /// Makes room for so many vectors of samples at a time.
     pub(super) fn reserve(&mut self, learner: &Learner, vectors: usize) {
+        let scratch = self.steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
         while self.workspaces.len() < vectors {
-            self.workspaces.push(Mutex::new(Workspace::new(&learner.network, self.lanes, &self.steps)));
+            let workspace = Workspace::new(&learner.network, &self.slots, (self.lanes, scratch));
+            self.workspaces.push(Mutex::new(workspace));
         }
     }
 
@@ -171,8 +171,7 @@ impl Passes {
 
     /// The loss of a vector of samples, and its gradient.
     pub(super) fn loss(&self, logits: ValueId, workspace: &mut Workspace, labels: &[u32], batch: usize) -> StepStats {
-        let place = logits.index();
-        let (logits, gradient) = (&workspace.values[place], &mut workspace.gradients[place]);
+        let (logits, gradient) = (&workspace.values[logits.index()], workspace.gradients.of(logits));
         let classes = logits.len() / self.lanes;
         let count = labels.len() * classes;
         let own: Vec<f32> = (0..count).map(|i| logits[i % classes * self.lanes + i / classes]).collect();
@@ -199,7 +198,8 @@ impl Passes {
         for node in nodes.rev().filter(|&node| learner.wants(network.output_of(node))) {
             let step = &self.steps[node];
             let inputs = &network.nodes()[node].inputs;
-            let place = network.output_of(node).index();
+            let output = network.output_of(node);
+            let y = &values[output.index()];
             let block = Block {
                 inputs: inputs.iter().map(|value| &values[value.index()][..]).collect(),
                 parameters: &pass.parameters[node],
@@ -207,22 +207,24 @@ impl Passes {
                 mode: pass.learner.mode(node, pass.first_sample),
                 of_batch: pass.of_batch(node),
             };
-            let dy = std::mem::take(&mut gradients[place]);
-            let mut taken: SmallVec<[Buffer; 4]> =
-                inputs.iter().map(|value| std::mem::take(&mut gradients[value.index()])).collect();
+            let dy = gradients.take(output);
+            let mut taken: SmallVec<[Buffer; 4]> = inputs.iter().map(|&value| gradients.take(value)).collect();
             {
                 let places = taken.iter_mut().zip(&step.first).zip(inputs);
-                let mut to_inputs: SmallVec<[_; 4]> =
-                    places.map(|((dx, &first), &value)| learner.wants(value).then_some((&mut dx[..], first))).collect();
+                let mut to_inputs: SmallVec<[_; 4]> = places
+                    .map(|((dx, &first), &value)| {
+                        learner.wants(value).then(|| (&mut dx[..values[value.index()].len()], first))
+                    })
+                    .collect();
                 let mut to_parameters = parts(sums, &step.parameters);
                 let is_due = learner.is_due(node);
                 let mut slopes = Slopes { inputs: &mut to_inputs, parameters: &mut to_parameters, is_due, fresh };
-                step.kernel.backward(&block, (&values[place], &dy), &mut slopes, scratch);
+                step.kernel.backward(&block, (y, &dy[..y.len()]), &mut slopes, scratch);
             }
-            for (value, dx) in inputs.iter().zip(taken) {
-                gradients[value.index()] = dx;
+            for (&value, dx) in inputs.iter().zip(taken) {
+                gradients.put(value, dx);
             }
-            gradients[place] = dy;
+            gradients.put(output, dy);
         }
     }
 }
@@ -276,18 +278,5 @@ pub(super) fn to_lanes(images: &[f32], samples: usize, lanes: &mut [f32], width:
                 lanes[(first + i) * width + sample] = value;
             }
         }
-    }
-}
-
-impl Workspace {
-    /// A node's first input.
-    pub(super) fn input(&self, learner: &Learner, node: usize) -> &[f32] {
-        &self.values[learner.network.nodes()[node].inputs[0].index()]
-    }
-
-    fn new(network: &Network, lanes: usize, steps: &[Step]) -> Self {
-        let buffers = || network.values().map(|value| Buffer::zeroed(network.shape(value).elements() * lanes));
-        let scratch = steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
-        Workspace { values: buffers().collect(), gradients: buffers().collect(), scratch: Buffer::zeroed(scratch) }
     }
 }

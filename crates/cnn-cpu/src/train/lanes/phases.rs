@@ -12,6 +12,7 @@ use cnn_core::{Result, ValueId};
 
 use super::norm::Moments;
 use super::passes::{Pass, Passes, Samples, add, to_lanes};
+use super::workspace::Workspace;
 use crate::threads::Workers;
 
 /// The images of a batch and their labels.
@@ -174,9 +175,12 @@ impl Passes {
                     let mut workspace = self.workspace(vector);
                     self.backward(pass, &mut workspace, from..to, (sums, vector == groups[group].start));
                     if let Some((node, norm)) = norm_node.and_then(|node| Some((node, self.norm(node)?))) {
-                        let dy = &workspace.gradients[learner.network.output_of(node).index()];
-                        let input = workspace.input(learner, node);
-                        put(&found, vector, norm.observe_slopes(input, dy, &this_batch[node]));
+                        let Workspace { values, gradients, .. } = &mut *workspace;
+                        let (input, output) =
+                            (learner.network.nodes()[node].inputs[0], learner.network.output_of(node));
+                        let slopes =
+                            norm.observe_slopes(&values[input.index()], gradients.of(output), &this_batch[node]);
+                        put(&found, vector, slopes);
                     }
                 }
             };
