@@ -263,6 +263,30 @@ fn training_of(backend: &dyn Backend, networks: Vec<Network>) {
     }
 }
 
+/// How a backend trains a network, after its loss and gradients were found to be those of the plain loops, and the same bits when they
+/// are made again. For layers in a row that are linear, which may cancel much of what they add up.
+pub fn gradients_of_chains(backend: &dyn Backend, network: &Network, batch: usize) -> String {
+    let (weights, images) = (random_weights(network, 5), random_input(network, batch, 6));
+    let classes = network.output_shape().elements() as u32;
+    let labels: Vec<u32> = (0..batch as u32).map(|i| i % classes).collect();
+    let mut trainer = backend.compile_training(network, &weights, &Recipe::default()).expect("compiles");
+    let mut plain = Reference::new().compile_training(network, &weights, &Recipe::default()).expect("compiles");
+    let (mut got, mut again, mut want) = (Collect::default(), Collect::default(), Collect::default());
+    let got_stats = trainer.gradients(&images, &labels, &mut got).expect("runs");
+    trainer.gradients(&images, &labels, &mut again).expect("runs");
+    let want_stats = plain.gradients(&images, &labels, &mut want).expect("runs");
+    assert!((got_stats.loss - want_stats.loss).abs() < 1e-4 * want_stats.loss.max(1.0));
+    assert_eq!(got.0, again.0);
+    assert_eq!(got.0.len(), want.0.len());
+    for ((got_name, got), (want_name, want)) in got.0.iter().zip(&want.0) {
+        assert_eq!(got_name, want_name);
+        if want.iter().any(|gradient| gradient.abs() > 1e-5) {
+            assert_close(&format!("d{got_name}"), got, want, 2e-4);
+        }
+    }
+    trainer.method()
+}
+
 /// A softmax may close the network without following the last layer; one over pixels has no classes to learn.
 fn outputs_that_are_no_classes(backend: &dyn Backend) {
     let mut net = Network::builder("a branch that leads nowhere", [4]);

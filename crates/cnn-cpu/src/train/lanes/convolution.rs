@@ -1,5 +1,7 @@
 //! Convolution with a sample in each lane, both ways.
 
+use std::ops::Range;
+
 use cnn_core::layers::Conv2d;
 use cnn_core::window::{Axis, Plane};
 
@@ -13,7 +15,6 @@ use crate::simd::Instructions;
 pub(super) struct Convolution {
     instructions: Instructions,
     lanes: usize,
-    groups: usize,
     /// Of a group: channels, and elements of a channel, of input and output.
     inputs: [usize; 2],
     outputs: [usize; 2],
@@ -71,7 +72,6 @@ impl Convolution {
         Convolution {
             instructions,
             lanes,
-            groups: conv.groups,
             inputs: [group_in, rows.input * columns.input * lanes],
             outputs: [group_out, rows.output * columns.output * lanes],
             plane,
@@ -82,15 +82,67 @@ impl Convolution {
         }
     }
 
+    /// Floats of a group's input and output.
+    pub(super) fn group_lengths(&self) -> [usize; 2] {
+        [self.inputs, self.outputs].map(|[channels, plane]| channels * plane)
+    }
+
+    /// The output of a group from its input.
+    pub(super) fn group_forward(
+        &self,
+        group: usize,
+        input: &[f32],
+        parameters: &[&[f32]],
+        output: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let input = self.padded(input, scratch);
+        let start = parameters.get(1).map_or(Start::Zero, |bias| Start::Bias(&bias[group * self.outputs[0]..]));
+        self.forward.run(input, &parameters[0][self.weights_of(group)], start, output);
+    }
+
+    /// The gradients of a group's weights and biases, from its input and its output's gradient: written where they are fresh, else added.
+    pub(super) fn group_to_parameters(
+        &self,
+        group: usize,
+        (input, dy): (&[f32], &[f32]),
+        (parameters, fresh): (&mut [&mut [f32]], bool),
+        scratch: &mut [f32],
+    ) {
+        let input = self.padded(input, scratch);
+        self.to_weights.run(input, dy, &mut parameters[0][self.weights_of(group)], fresh);
+        if let Some(bias) = parameters.get_mut(1) {
+            let channels = self.outputs[0];
+            sum_channels(self.instructions, dy, &mut bias[group * channels..][..channels], fresh);
+        }
+    }
+
+    /// The gradient of a group's input from that of its output: written where it is fresh, else added.
+    pub(super) fn group_to_input(
+        &self,
+        group: usize,
+        dy: &[f32],
+        parameters: &[&[f32]],
+        (dx, fresh): (&mut [f32], bool),
+        scratch: &mut [f32],
+    ) {
+        let dy = self.spread(dy, scratch);
+        let start = if fresh { Start::Zero } else { Start::Output };
+        self.to_input.run(dy, &parameters[0][self.weights_of(group)], start, dx);
+    }
+
+    fn weights_of(&self, group: usize) -> Range<usize> {
+        group * self.weights..(group + 1) * self.weights
+    }
+
     /// The input of a group, its lines padded in `scratch` where they have to be.
-    fn padded<'a>(&self, input: &'a [f32], group: usize, scratch: &'a mut [f32]) -> &'a [f32] {
-        let ([channels, plane], columns) = (self.inputs, &self.plane.columns);
-        let input = &input[group * channels * plane..][..channels * plane];
-        let (before, line, width) = (columns.before, columns.input, padded(columns));
+    fn padded<'a>(&self, input: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
+        let columns = self.plane.columns;
+        let (before, line, width) = (columns.before, columns.input, padded(&columns));
         if width == line {
             return input;
         }
-        let padded = &mut scratch[..channels * self.plane.rows.input * width * self.lanes];
+        let padded = &mut scratch[..self.inputs[0] * self.plane.rows.input * width * self.lanes];
         for (from, to) in input.chunks_exact(line * self.lanes).zip(padded.chunks_exact_mut(width * self.lanes)) {
             to.fill(0.0);
             to[before * self.lanes..][..from.len()].copy_from_slice(from);
@@ -143,32 +195,23 @@ fn output_at(axis: &Axis, input: usize, tap: usize) -> Option<usize> {
 
 impl LaneKernel for Convolution {
     fn forward(&self, block: &Block<'_>, output: &mut [f32], scratch: &mut [f32]) {
-        let [channels, plane] = self.outputs;
-        for (group, output) in output.chunks_exact_mut(channels * plane).enumerate() {
-            let input = self.padded(block.inputs[0], group, scratch);
-            let weights = &block.parameters[0][group * self.weights..][..self.weights];
-            let start = block.parameters.get(1).map_or(Start::Zero, |bias| Start::Bias(&bias[group * channels..]));
-            self.forward.run(input, weights, start, output);
+        let lengths = self.group_lengths();
+        let groups = block.inputs[0].chunks_exact(lengths[0]).zip(output.chunks_exact_mut(lengths[1]));
+        for (group, (input, output)) in groups.enumerate() {
+            self.group_forward(group, input, &block.parameters, output, scratch);
         }
     }
 
     fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
-        let ([channels, plane], [in_channels, in_plane]) = (self.outputs, self.inputs);
-        for group in 0..self.groups {
-            let dy = &dy[group * channels * plane..][..channels * plane];
-            let weights = group * self.weights..(group + 1) * self.weights;
+        let lengths = self.group_lengths();
+        let groups = block.inputs[0].chunks_exact(lengths[0]).zip(dy.chunks_exact(lengths[1]));
+        for (group, (input, dy)) in groups.enumerate() {
             if slopes.is_due {
-                let input = self.padded(block.inputs[0], group, scratch);
-                self.to_weights.run(input, dy, &mut slopes.parameters[0][weights.clone()], slopes.fresh);
-            }
-            if let Some(bias) = slopes.parameters.get_mut(1).filter(|_| slopes.is_due) {
-                sum_channels(self.instructions, dy, &mut bias[group * channels..][..channels], slopes.fresh);
+                self.group_to_parameters(group, (input, dy), (slopes.parameters, slopes.fresh), scratch);
             }
             if let Some((dx, fresh)) = &mut slopes.inputs[0] {
-                let dy = self.spread(dy, scratch);
-                let dx = &mut dx[group * in_channels * in_plane..][..in_channels * in_plane];
-                let start = if *fresh { Start::Zero } else { Start::Output };
-                self.to_input.run(dy, &block.parameters[0][weights], start, dx);
+                let dx = &mut dx[group * lengths[0]..][..lengths[0]];
+                self.group_to_input(group, dy, &block.parameters, (dx, *fresh), scratch);
             }
         }
     }
@@ -202,7 +245,7 @@ impl FullyConnected {
 impl LaneKernel for FullyConnected {
     fn forward(&self, block: &Block<'_>, output: &mut [f32], _scratch: &mut [f32]) {
         let start = block.parameters.get(1).map_or(Start::Zero, |bias| Start::Bias(bias));
-        self.forward.run(block.inputs[0], &block.parameters[0], start, output);
+        self.forward.run(block.inputs[0], block.parameters[0], start, output);
     }
 
     fn backward(&self, block: &Block<'_>, (_, dy): (&[f32], &[f32]), slopes: &mut Slopes<'_, '_>, scratch: &mut [f32]) {
@@ -214,7 +257,7 @@ impl LaneKernel for FullyConnected {
         }
         if let Some((dx, fresh)) = &mut slopes.inputs[0] {
             let start = if *fresh { Start::Zero } else { Start::Output };
-            self.to_input.run(dy, &block.parameters[0], start, dx);
+            self.to_input.run(dy, block.parameters[0], start, dx);
         }
     }
 

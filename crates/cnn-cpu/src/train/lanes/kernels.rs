@@ -36,7 +36,7 @@ pub(super) trait LaneKernel: Send + Sync {
 /// What a layer works on.
 pub(super) struct Block<'a> {
     pub(super) inputs: SmallVec<[&'a [f32]; 4]>,
-    pub(super) parameters: &'a [Vec<f32>],
+    pub(super) parameters: SmallVec<[&'a [f32]; 4]>,
     /// Lanes that hold a sample; the others hold zeros, or what became of them.
     pub(super) samples: usize,
     pub(super) mode: Mode,

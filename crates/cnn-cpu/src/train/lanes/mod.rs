@@ -6,6 +6,7 @@
 mod asynchronous;
 pub(super) mod convolution;
 mod correlation;
+mod depthwise_pair;
 mod dropout;
 mod kernels;
 mod norm;
@@ -134,7 +135,11 @@ impl Trainer for LaneTrainer {
         let Passes { lanes, .. } = self.work.passes;
         let is_coupled = self.work.passes.norms().next().is_some();
         let coupled = if is_coupled { ", in phases from batch norm to batch norm" } else { "" };
-        format!("a sample in each of {lanes} lanes{coupled}")
+        let pairs = match self.work.passes.pairs() {
+            0 => String::new(),
+            pairs => format!("; pairs of filters a channel at a time: {pairs}"),
+        };
+        format!("a sample in each of {lanes} lanes{coupled}{pairs}")
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {
@@ -169,7 +174,7 @@ impl Work {
         }
         let is_coupled = passes.norms().next().is_some();
         if is_coupled {
-            passes.reserve(learner, vectors);
+            passes.reserve(vectors);
         }
         let all = &mut sums[..count * parameters];
         let groups: Vec<_> = (0..count).map(|group| group * vectors / count..(group + 1) * vectors / count).collect();

@@ -101,8 +101,8 @@ const MOST_LANES: usize = 16;
 
 impl LaneKernel for BatchNorm {
     fn forward(&self, block: &Block<'_>, output: &mut [f32], _scratch: &mut [f32]) {
-        let scales = self.scales(block.of_batch, Some(&block.parameters[0]));
-        let (input, bias) = (block.inputs[0], &block.parameters[1][..]);
+        let scales = self.scales(block.of_batch, Some(block.parameters[0]));
+        let (input, bias) = (block.inputs[0], block.parameters[1]);
         let task = Forward { input, plane: self.plane, scales: &scales, bias, output };
         with_simd!(self.instructions, s => s.vectorize(task));
     }
@@ -122,7 +122,7 @@ impl LaneKernel for BatchNorm {
             }
         }
         let Some((dx, fresh)) = &mut slopes.inputs[0] else { return };
-        let scales = self.scales(block.of_batch, Some(&block.parameters[0]));
+        let scales = self.scales(block.of_batch, Some(block.parameters[0]));
         let means: Vec<[f32; 2]> =
             block.of_batch.iter().map(|moments| moments.slopes.map(|sum| (sum / moments.count) as f32)).collect();
         let inside = inside(block.samples);

@@ -1,23 +1,26 @@
 //! Vectors of samples on their way through a network, forward and backward, each on one thread.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cnn_core::backend::StepStats;
-use cnn_core::training::{Learner, softmax_cross_entropy};
+use cnn_core::training::{Learned, Learner, softmax_cross_entropy};
 use cnn_core::{Result, ValueId};
 use smallvec::SmallVec;
 
+use super::depthwise_pair::DepthwisePair;
 use super::kernels::{Block, LaneKernel, Slopes, kernel};
 use super::norm::{BatchNorm, Moments};
 use super::workspace::{Slots, Workspace};
 use crate::machine::Machine;
 use crate::memory::Buffer;
 
-/// A node with its kernel.
+/// A node with its kernel, which may do the work of the node before it too.
 struct Step {
     kernel: Box<dyn LaneKernel>,
-    /// For each input, whether this node is the first to reach its gradient on the way back.
+    /// The first of its nodes: the one whose inputs it reads.
+    from: usize,
+    /// For each input, whether this step is the first to reach its gradient on the way back.
     first: Vec<bool>,
     /// Where the gradients of its parameters lie, and their lengths.
     parameters: Vec<(usize, usize)>,
@@ -41,7 +44,10 @@ pub(super) struct Passes {
     pub(super) parameters: usize,
     /// Floating-point operations of a sample, both ways.
     pub(super) flops: u64,
-    steps: Vec<Step>,
+    /// By node; nothing where the next one's step does its work.
+    steps: Vec<Option<Step>>,
+    /// By node: where the gradients of its parameters lie, and their lengths.
+    places: Vec<Vec<(usize, usize)>>,
     slots: Slots,
     /// One a thread; where samples are coupled, one a vector of them.
     workspaces: Vec<Mutex<Workspace>>,
@@ -55,26 +61,39 @@ impl Passes {
         let mut reached = vec![false; network.value_count()];
         reached[learner.logits.index()] = true;
         let mut parameters = 0;
-        let mut steps = Vec::new();
+        let mut place = |length: usize| {
+            parameters += length;
+            (parameters - length, length)
+        };
+        let of_node = |learned: &Vec<Learned>| learned.iter().map(|l| place(l.length())).collect();
+        let places: Vec<Vec<_>> = learner.learned.iter().map(of_node).collect();
+        let mut steps: Vec<Option<Step>> = Vec::new();
         for node in 0..learner.depth {
-            let kernel = kernel(network, node, machine).map_err(|misfit| network.layer_error(node, misfit))?;
-            let mut place = |length: usize| {
-                parameters += length;
-                (parameters - length, length)
+            let misfit = |misfit| network.layer_error(node, misfit);
+            // A node is of one pair.
+            let is_alone =
+                steps.last().is_some_and(|before| before.as_ref().is_some_and(|before| before.from + 1 == node));
+            let pair = DepthwisePair::of(network, node, machine.instructions()).map_err(misfit)?;
+            let (kernel, from): (Box<dyn LaneKernel>, usize) = match pair.filter(|_| is_alone) {
+                Some(pair) => (Box::new(pair), node - 1),
+                None => (kernel(network, node, machine).map_err(misfit)?, node),
             };
-            let parameters = learner.learned[node].iter().map(|l| place(l.length())).collect();
-            steps.push(Step { kernel, first: Vec::new(), parameters });
+            steps[from..].iter_mut().for_each(|before| *before = None);
+            let parameters = places[from..=node].concat();
+            steps.push(Some(Step { kernel, from, first: Vec::new(), parameters }));
         }
-        for (node, step) in network.nodes().iter().zip(&mut steps).rev() {
-            step.first = node.inputs.iter().map(|v| !std::mem::replace(&mut reached[v.index()], true)).collect();
+        for step in steps.iter_mut().rev().flatten() {
+            let reach = |value: &ValueId| !std::mem::replace(&mut reached[value.index()], true);
+            step.first = network.nodes()[step.from].inputs.iter().map(reach).collect();
         }
         let flops = (0..learner.depth).map(|node| network.flops_of(node)).fold(0, u64::saturating_add);
         let lanes = machine.instructions().lanes();
         // Forward once, backward twice.
         let flops = flops.saturating_mul(3);
-        let (parameters, slots) = (parameters.max(1), Slots::new(learner));
-        let mut passes = Passes { lanes, parameters, flops, steps, slots, workspaces: Vec::new() };
-        passes.reserve(learner, threads);
+        let reads: Vec<_> = steps.iter().map(|step| step.as_ref().map(|step| step.from)).collect();
+        let (parameters, slots) = (parameters.max(1), Slots::new(learner, &reads));
+        let mut passes = Passes { lanes, parameters, flops, steps, places, slots, workspaces: Vec::new() };
+        passes.reserve(threads);
         Ok(passes)
     }
 
@@ -85,14 +104,19 @@ impl Passes {
 
     /// A node's batch norm, where it is one.
     pub(super) fn norm(&self, node: usize) -> Option<&BatchNorm> {
-        self.steps.get(node)?.kernel.norm()
+        self.steps.get(node)?.as_ref()?.kernel.norm()
+    }
+
+    /// How many nodes the next one's step does the work of.
+    pub(super) fn pairs(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_none()).count()
     }
 
     /// Makes room for so many vectors of samples at a time.
-    pub(super) fn reserve(&mut self, learner: &Learner, vectors: usize) {
-        let scratch = self.steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
+    pub(super) fn reserve(&mut self, vectors: usize) {
+        let scratch = self.steps.iter().flatten().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);
         while self.workspaces.len() < vectors {
-            let workspace = Workspace::new(&learner.network, &self.slots, (self.lanes, scratch));
+            let workspace = Workspace::new(&self.slots, (self.lanes, scratch));
             self.workspaces.push(Mutex::new(workspace));
         }
     }
@@ -104,7 +128,7 @@ impl Passes {
 
     /// Where the gradients of a parameter lie, by node and place.
     pub(super) fn range(&self, node: usize, place: usize) -> Range<usize> {
-        let (start, length) = self.steps[node].parameters[place];
+        let (start, length) = self.places[node][place];
         start..start + length
     }
 
@@ -153,17 +177,17 @@ impl Passes {
     pub(super) fn forward(&self, pass: Pass<'_>, workspace: &mut Workspace, nodes: Range<usize>) {
         let network = &pass.learner.network;
         let Workspace { values, scratch, .. } = workspace;
-        for node in nodes {
+        for (node, step) in nodes.filter_map(|node| Some((node, self.steps[node].as_ref()?))) {
             let place = network.output_of(node).index();
             let mut output = std::mem::take(&mut values[place]);
             let block = Block {
-                inputs: network.nodes()[node].inputs.iter().map(|value| &values[value.index()][..]).collect(),
-                parameters: &pass.parameters[node],
+                inputs: network.nodes()[step.from].inputs.iter().map(|value| &values[value.index()][..]).collect(),
+                parameters: pass.parameters(step.from..=node),
                 samples: pass.samples,
                 mode: pass.learner.mode(node, pass.first_sample),
                 of_batch: pass.of_batch(node),
             };
-            self.steps[node].kernel.forward(&block, &mut output, scratch);
+            step.kernel.forward(&block, &mut output, scratch);
             drop(block);
             values[place] = output;
         }
@@ -195,14 +219,14 @@ impl Passes {
     ) {
         let (learner, network) = (pass.learner, &pass.learner.network);
         let Workspace { values, gradients, scratch } = workspace;
-        for node in nodes.rev().filter(|&node| learner.wants(network.output_of(node))) {
-            let step = &self.steps[node];
-            let inputs = &network.nodes()[node].inputs;
+        let steps = nodes.rev().filter_map(|node| Some((node, self.steps[node].as_ref()?)));
+        for (node, step) in steps.filter(|&(node, _)| learner.wants(network.output_of(node))) {
+            let inputs = &network.nodes()[step.from].inputs;
             let output = network.output_of(node);
             let y = &values[output.index()];
             let block = Block {
                 inputs: inputs.iter().map(|value| &values[value.index()][..]).collect(),
-                parameters: &pass.parameters[node],
+                parameters: pass.parameters(step.from..=node),
                 samples: pass.samples,
                 mode: pass.learner.mode(node, pass.first_sample),
                 of_batch: pass.of_batch(node),
@@ -217,7 +241,7 @@ impl Passes {
                     })
                     .collect();
                 let mut to_parameters = parts(sums, &step.parameters);
-                let is_due = learner.is_due(node);
+                let is_due = (step.from..=node).any(|node| learner.is_due(node));
                 let mut slopes = Slopes { inputs: &mut to_inputs, parameters: &mut to_parameters, is_due, fresh };
                 step.kernel.backward(&block, (y, &dy[..y.len()]), &mut slopes, scratch);
             }
@@ -241,6 +265,10 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
+    fn parameters(&self, nodes: RangeInclusive<usize>) -> SmallVec<[&'a [f32]; 4]> {
+        self.parameters[nodes].iter().flatten().map(Vec::as_slice).collect()
+    }
+
     fn of_batch(&self, node: usize) -> &'a [Moments] {
         self.of_batch.get(node).map_or(&[], Vec::as_slice)
     }

@@ -78,8 +78,7 @@ impl LaneKernel for Plain {
     fn forward(&self, block: &Block<'_>, output: &mut [f32], _scratch: &mut [f32]) {
         let data: Vec<Vec<f32>> = block.inputs.iter().map(|data| self.taken(data, block.samples)).collect();
         let inputs: Vec<View<'_>> = self.inputs.iter().zip(&data).map(|(shape, data)| View { shape, data }).collect();
-        let parameters: SmallVec<[&[f32]; 4]> = block.parameters.iter().map(Vec::as_slice).collect();
-        let call = self.call(block, &inputs, &parameters);
+        let call = self.call(block, &inputs, &block.parameters);
         let mut made = vec![0.0; call.batch * self.output.elements()];
         self.layer.operation().forward(&call, &mut made);
         self.give(&made, block.samples, output, true);
@@ -95,8 +94,7 @@ impl LaneKernel for Plain {
         let taken = |data: &[f32]| self.taken(data, block.samples);
         let data: Vec<Vec<f32>> = block.inputs.iter().map(|data| taken(data)).collect();
         let inputs: Vec<View<'_>> = self.inputs.iter().zip(&data).map(|(shape, data)| View { shape, data }).collect();
-        let parameters: SmallVec<[&[f32]; 4]> = block.parameters.iter().map(Vec::as_slice).collect();
-        let call = self.call(block, &inputs, &parameters);
+        let call = self.call(block, &inputs, &block.parameters);
         let mut made: Vec<Vec<f32>> = data.iter().map(|data| vec![0.0; data.len()]).collect();
         if slopes.fresh {
             slopes.parameters.iter_mut().for_each(|slope| slope.fill(0.0));

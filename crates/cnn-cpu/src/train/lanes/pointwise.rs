@@ -38,8 +38,8 @@ impl Pointwise {
 
 impl LaneKernel for Pointwise {
     fn forward(&self, block: &Block<'_>, output: &mut [f32], scratch: &mut [f32]) {
-        let bias = block.parameters.get(1).map(Vec::as_slice);
-        let (input, weights) = (block.inputs[0], &block.parameters[0][..]);
+        let bias = block.parameters.get(1).copied();
+        let (input, weights) = (block.inputs[0], block.parameters[0]);
         with_simd!(self.instructions, s => s.vectorize(Forward { all: self, input, weights, bias, output, scratch }));
     }
 
@@ -56,7 +56,7 @@ impl LaneKernel for Pointwise {
             sum_channels(self.instructions, dy, bias, fresh);
         }
         if let Some((dx, fresh)) = &mut slopes.inputs[0] {
-            let weights = &block.parameters[0][..];
+            let weights = block.parameters[0];
             let to_input = ToInput { all: self, dy, weights, dx, fresh: *fresh, scratch };
             with_simd!(self.instructions, s => s.vectorize(to_input));
         }

@@ -1,8 +1,8 @@
 //! What a vector of samples works in on its way through a network: every value, and the gradients, of which few are needed
-//! at a time: that of a value from the last layer that reads it, on the way back the first, to the layer that made it.
+//! at a time: that of a value from the last layer that reads it, the first on the way back, to the layer that made it.
 
+use cnn_core::ValueId;
 use cnn_core::training::Learner;
-use cnn_core::{Network, ValueId};
 
 use crate::memory::Buffer;
 
@@ -14,12 +14,11 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    pub(super) fn new(network: &Network, slots: &Slots, (lanes, scratch): (usize, usize)) -> Self {
-        let values = network.values().map(|value| Buffer::zeroed(network.shape(value).elements() * lanes)).collect();
-        let buffers = slots.lengths.iter().map(|length| Buffer::zeroed(length * lanes)).collect();
-        let lengths = network.values().map(|value| network.shape(value).elements() * lanes).collect();
-        let gradients = Gradients { slots: slots.of_value.clone(), lengths, buffers };
-        Workspace { values, gradients, scratch: Buffer::zeroed(scratch) }
+    pub(super) fn new(slots: &Slots, (lanes, scratch): (usize, usize)) -> Self {
+        let buffers = |lengths: &[usize]| lengths.iter().map(|length| Buffer::zeroed(length * lanes)).collect();
+        let lengths = slots.values.iter().map(|length| length * lanes).collect();
+        let gradients = Gradients { slots: slots.of_value.clone(), lengths, buffers: buffers(&slots.gradients) };
+        Workspace { values: buffers(&slots.values), gradients, scratch: Buffer::zeroed(scratch) }
     }
 
     /// A node's first input.
@@ -55,45 +54,56 @@ impl Gradients {
     }
 }
 
-/// Which buffer holds the gradient of each value.
+/// How long values are, and which buffer holds the gradient of each.
 pub(super) struct Slots {
+    /// Elements of each value; 0 where it is not kept.
+    values: Vec<usize>,
     of_value: Vec<Option<usize>>,
-    /// Elements of each.
-    lengths: Vec<usize>,
+    /// Elements of each buffer.
+    gradients: Vec<usize>,
 }
 
 impl Slots {
-    /// The largest first, each in the first buffer that is free while it is needed.
-    pub(super) fn new(learner: &Learner) -> Self {
+    /// `reads` has for each node the one whose inputs its step reads; nothing where the next one's step does its work, and what it
+    /// makes is not kept. The largest gradients first, each in the first buffer that is free while it is needed.
+    pub(super) fn new(learner: &Learner, reads: &[Option<usize>]) -> Self {
         let network = &learner.network;
-        let mut values: Vec<_> = (0..learner.depth).map(|n| (network.output_of(n), needed(learner, n))).collect();
-        values.sort_by_key(|&(value, _)| std::cmp::Reverse(network.shape(value).elements()));
-        let mut of_value = vec![None; network.value_count()];
+        let elements = |value: ValueId| network.shape(value).elements();
+        let mut slots =
+            Slots { values: network.values().map(elements).collect(), of_value: Vec::new(), gradients: Vec::new() };
+        slots.of_value.resize(slots.values.len(), None);
+        let (done, not_kept): (Vec<usize>, Vec<usize>) = (0..reads.len()).partition(|&node| reads[node].is_some());
+        for node in not_kept {
+            slots.values[network.output_of(node).index()] = 0;
+        }
+        let mut values: Vec<_> =
+            done.into_iter().map(|node| (network.output_of(node), needed(learner, reads, node))).collect();
+        values.sort_by_key(|&(value, _)| std::cmp::Reverse(elements(value)));
         let mut taken: Vec<Vec<[usize; 2]>> = Vec::new();
-        let mut lengths = Vec::new();
         for (value, [from, to]) in values {
             let is_free = |others: &Vec<[usize; 2]>| others.iter().all(|&[first, last]| to < first || last < from);
             let slot = taken.iter().position(is_free).unwrap_or(taken.len());
             if slot == taken.len() {
                 taken.push(Vec::new());
-                lengths.push(network.shape(value).elements());
+                slots.gradients.push(elements(value));
             }
             taken[slot].push([from, to]);
-            of_value[value.index()] = Some(slot);
+            slots.of_value[value.index()] = Some(slot);
         }
-        Slots { of_value, lengths }
+        slots
     }
 }
 
 /// The first and the last of the nodes on the way back that leave the gradient of what `node` makes as it must be: from the layer
 /// that made it to the last that reads it, or beyond all where the loss reaches it. What nothing reaches stays the zeros that it is
 /// from the start, in a buffer of its own.
-fn needed(learner: &Learner, node: usize) -> [usize; 2] {
+fn needed(learner: &Learner, reads: &[Option<usize>], node: usize) -> [usize; 2] {
     let value = learner.network.output_of(node);
-    let reads = |node: &usize| learner.network.nodes()[*node].inputs.contains(&value);
-    match (value == learner.logits, (0..learner.depth).rev().find(reads)) {
-        (true, _) => [node, learner.depth],
+    let reads_it =
+        |&node: &usize| reads[node].is_some_and(|from| learner.network.nodes()[from].inputs.contains(&value));
+    match (value == learner.logits, (0..reads.len()).rev().find(reads_it)) {
+        (true, _) => [node, reads.len()],
         (false, Some(reader)) => [node, reader],
-        (false, None) => [0, learner.depth],
+        (false, None) => [0, reads.len()],
     }
 }
