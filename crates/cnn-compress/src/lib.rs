@@ -25,4 +25,4 @@ mod error;
 mod flatten;
 
 pub use error::{Error, Result};
-pub use flatten::{Cost, FlattenOptions, Flattened, LayerReport, Outcome, Terms, flatten, rebuild};
+pub use flatten::{Cost, FlattenOptions, Flattened, LayerReport, Outcome, Terms, flatten, flatten_with, rebuild};

@@ -1,6 +1,7 @@
 //! `cnn compress`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -9,7 +10,8 @@ use cnn::models::{Model, weights_file};
 use cnn::train::data::{Dataset, Split};
 use cnn::train::metrics::evaluate;
 use cnn::train::{Fit, Settings, TrainedOn};
-use cnn::{Backend, CompileOptions, DType, Network, Tensor, Weights};
+use cnn::{Backend, CompileOptions, DType, Layer, Network, Tensor, Weights};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::inspect::thousands;
@@ -126,7 +128,17 @@ impl Flatten {
         let test = self.dataset(Split::Test)?;
         let terms = self.rank.map_or(Terms::Error(self.error), Terms::Fixed);
         let options = FlattenOptions { terms, layers: self.layers.clone(), ..Default::default() };
-        let flat = compress::flatten(&network, &weights, &options);
+        let convolutions = network.nodes().iter().filter(|node| matches!(node.layer, Layer::Conv2d(_))).count();
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} convolutions  {elapsed}  {msg}")?;
+        let bar = ProgressBar::new(convolutions as u64).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let mut begun = 0;
+        let flat = compress::flatten_with(&network, &weights, &options, |layer| {
+            bar.set_position(begun);
+            bar.set_message(layer.to_string());
+            begun += 1;
+        });
+        bar.finish_and_clear();
         let flat = match &self.weights {
             Some(path) => flat.with_context(|| path.display().to_string())?,
             None => flat?,

@@ -135,10 +135,21 @@ pub struct Flattened {
 ///
 /// Errors where options are out of range, and where weights do not fit the network or are not finite.
 pub fn flatten(network: &Network, weights: &Weights, options: &FlattenOptions) -> Result<Flattened> {
+    flatten_with(network, weights, options, |_| ())
+}
+
+/// As [`flatten()`]; `begun` is told the name of each convolution before its terms are looked for, which may take minutes.
+pub fn flatten_with(
+    network: &Network,
+    weights: &Weights,
+    options: &FlattenOptions,
+    mut begun: impl FnMut(&str),
+) -> Result<Flattened> {
     options.check(network)?;
     weights.check(network)?;
     let (mut flat, mut layers) = (weights.clone(), Vec::new());
     for (node, conv) in convolutions(network) {
+        begun(name(network, node));
         let dense = layers::cost(&[(name(network, node), conv.clone())], network.input_shapes(node)[0])?;
         let outcome = match search::refusal(network, node, conv, options) {
             Some(reason) => Outcome::Left { reason },
