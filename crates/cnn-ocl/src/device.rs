@@ -61,6 +61,8 @@ pub struct Traits {
     pub alignment: usize,
     /// The most bytes of one buffer.
     pub largest_buffer: u64,
+    /// Bytes of local memory that a group of work-items has.
+    pub local_memory: u64,
     /// The most work-items of a group.
     pub largest_group: usize,
 }
@@ -165,6 +167,7 @@ fn describe(device: &Device, platform: &str) -> Result<(DeviceInfo, Traits), ClE
         half,
         alignment: (device.mem_base_addr_align()? as usize / 8).max(64),
         largest_buffer: device.max_mem_alloc_size()?,
+        local_memory: device.local_mem_size()?,
         largest_group: device.max_work_group_size()?,
     };
     Ok((info, traits))

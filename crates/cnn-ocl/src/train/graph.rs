@@ -3,11 +3,13 @@
 
 use cnn_core::layers::Activation;
 use cnn_core::training::Learner;
-use cnn_core::{Layer, Network};
+use cnn_core::{Layer, Network, ValueId};
 
 use super::correlation::Method;
+use super::flattened::Pair;
 use super::lines::Lines;
-use super::place::Place;
+use super::place::{Place, Sides};
+use crate::driver::Driver;
 
 /// A value that has memory of its own.
 #[derive(Debug, Clone)]
@@ -51,18 +53,21 @@ pub(super) struct Graph {
     pub(super) is_done: Vec<bool>,
     /// By node: how convolutions and fully connected layers run.
     pub(super) methods: Vec<Option<Method>>,
+    /// By node: what runs together with the node before it.
+    pub(super) pairs: Vec<Option<Pair>>,
     /// By node: nothing where no gradient arrives.
     pub(super) backward: Vec<Option<Backward>>,
 }
 
 impl Graph {
-    pub(super) fn new(learner: &Learner) -> Self {
+    pub(super) fn new(learner: &Learner, driver: &Driver, sides: Sides) -> Self {
         let network = &learner.network;
         let mut graph = Graph {
             home: (0..network.value_count()).collect(),
             values: Vec::new(),
             is_done: vec![false; learner.depth],
             methods: vec![None; learner.depth],
+            pairs: vec![None; learner.depth],
             backward: Vec::new(),
         };
         let gradients = wanted_gradients(learner);
@@ -78,6 +83,9 @@ impl Graph {
             graph.join(network, node);
             graph.place(network, node);
         }
+        for node in 0..learner.depth {
+            graph.pair(network, node, Pair::of(network, node, driver, sides.samples));
+        }
         graph.flow(learner);
         graph
     }
@@ -85,6 +93,23 @@ impl Graph {
     /// The memory in which the output of a node lies.
     pub(super) fn output(&self, network: &Network, node: usize) -> usize {
         self.home[network.output_of(node).index()]
+    }
+
+    /// What a node reads; of a pair, what its first node reads.
+    pub(super) fn inputs<'a>(&self, network: &'a Network, node: usize) -> &'a [ValueId] {
+        &network.nodes()[self.pairs[node].map_or(node, |pair| pair.vertical)].inputs
+    }
+
+    /// Has a node run with the one before it. What lies between them is not kept: whoever looks there finds the output.
+    fn pair(&mut self, network: &Network, node: usize, pair: Option<Pair>) {
+        let (between, output) = (network.nodes()[node].inputs[0].index(), self.output(network, node));
+        let Some(pair) = pair else { return };
+        // Nobody else reads it, and nothing is done to it.
+        if self.values[between].readers == 1 && self.home[between] == between && self.pairs[pair.vertical].is_none() {
+            self.home[between] = output;
+            self.is_done[pair.vertical] = true;
+            self.pairs[node] = Some(pair);
+        }
     }
 
     /// Has an activation done by the layer before it, and leaves flat what lies flat.
@@ -155,7 +180,7 @@ impl Graph {
             }
             let derive = self.values[output].activation.filter(|_| !derived[output]);
             let mut flows = Vec::new();
-            for input in &network.nodes()[node].inputs {
+            for input in self.inputs(network, node) {
                 let home = self.home[input.index()];
                 let value = &self.values[home];
                 if !value.has_gradient {

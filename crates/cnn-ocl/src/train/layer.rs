@@ -7,6 +7,7 @@ use cnn_core::training::Learner;
 use cnn_core::{Layer, Result};
 
 use super::correlation::{self, Method};
+use super::flattened::{self, Pair};
 use super::graph::Flow;
 use super::parameters::Parameters;
 use super::place::{Held, Sides};
@@ -29,6 +30,8 @@ pub(super) struct Site<'a> {
     pub(super) learner: &'a Learner,
     pub(super) parameters: &'a Parameters,
     pub(super) node: usize,
+    /// What it runs with the node before it.
+    pub(super) pair: Option<Pair>,
     pub(super) inputs: Vec<Held>,
     pub(super) output: Held,
     /// The activation that the node does too.
@@ -89,16 +92,26 @@ impl Site<'_> {
     }
 
     pub(super) fn has_bias(&self) -> bool {
-        self.learner.learned[self.node].len() > 1
+        self.has_bias_at(self.node)
+    }
+
+    /// Whether another node has a bias.
+    pub(super) fn has_bias_at(&self, node: usize) -> bool {
+        self.learner.learned[node].len() > 1
     }
 
     /// Adds up `count` sums apart in workspace 0, of `length` floats each, to the gradient of the node's parameters.
     pub(super) fn gather(&self, length: usize, count: usize) -> Result<Launch> {
+        self.gather_from(0, [length, count], self.offset(0))
+    }
+
+    /// The same of sums from a place in workspace 0 on, to a place among the gradients.
+    pub(super) fn gather_from(&self, from: usize, [length, count]: [usize; 2], to: usize) -> Result<Launch> {
         let program = self.driver.program(SUMS, &[])?;
         Ok(Launch::new(&program, "gather", [length, 1, 1])
             .group(self.driver.tuning.line_group())
             .with([Workspace(0), self.slopes()])
-            .ints([length, count, length, self.offset(0)]))
+            .ints([length, count, length, from, to]))
     }
 }
 
@@ -112,6 +125,9 @@ pub(super) fn kept(layer: &Layer, channels: usize) -> usize {
 
 /// The launches of a node's forward pass; nothing where the layer has no kernels.
 pub(super) fn forward(site: &Site<'_>, method: Option<Method>) -> Result<Option<Work>> {
+    if let Some(pair) = site.pair {
+        return flattened::forward(site, pair).map(Some);
+    }
     if let Some(method) = method {
         return correlation::forward(site, method).map(Some);
     }
@@ -131,6 +147,9 @@ pub(super) fn forward(site: &Site<'_>, method: Option<Method>) -> Result<Option<
 
 /// The launches of a node's backward pass; nothing where the layer has no kernels.
 pub(super) fn backward(site: &Site<'_>, method: Option<Method>) -> Result<Option<Work>> {
+    if let Some(pair) = site.pair {
+        return flattened::backward(site, pair).map(Some);
+    }
     if let Some(method) = method {
         return correlation::backward(site, method).map(Some);
     }

@@ -5,6 +5,7 @@
 mod channels;
 mod correlation;
 mod elementwise;
+mod flattened;
 mod graph;
 mod host;
 mod layer;
@@ -59,7 +60,8 @@ impl OclTrainer {
         let parameters = Parameters::new(&driver, &learner)?;
         // They are on the device from now on.
         learner.values = Vec::new();
-        let (graph, sides) = (Graph::new(&learner), Sides::of(&driver));
+        let sides = Sides::of(&driver);
+        let graph = Graph::new(&learner, &driver, sides);
         let queue = launch::queue(&driver.context, false)?;
         Ok(OclTrainer { steps: Vec::new(), memory: None, parameters, queue, graph, learner, sides, driver })
     }
@@ -193,7 +195,11 @@ impl Trainer for OclTrainer {
     }
 
     fn method(&self) -> String {
-        format!("samples side by side on the device, {} in a group", self.sides.samples)
+        let fused = match self.graph.pairs.iter().flatten().count() {
+            0 => String::new(),
+            pairs => format!(", vertical and horizontal filters in one launch ({pairs} pairs)"),
+        };
+        format!("samples side by side on the device, {} in a group{fused}", self.sides.samples)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -109,7 +109,7 @@ impl Maker<'_> {
     pub(super) fn site(&self, node: usize, batch: usize, backward: Option<&Backward>) -> Site<'_> {
         let Maker { learner, graph, memory, .. } = *self;
         let network = &learner.network;
-        let (inputs, output) = (&network.nodes()[node].inputs, network.output_of(node));
+        let (inputs, output) = (graph.inputs(network, node), network.output_of(node));
         let held = memory.value(learner, graph, output);
         let flows = backward.map_or_else(|| vec![None; inputs.len()], |backward| backward.flows.clone());
         let gradient_of =
@@ -122,6 +122,7 @@ impl Maker<'_> {
             learner,
             parameters: self.parameters,
             node,
+            pair: graph.pairs[node],
             inputs: inputs.iter().map(|&input| memory.value(learner, graph, input)).collect(),
             activation: graph.values[graph.output(network, node)].activation,
             gradient: memory.gradient(learner, graph, output).unwrap_or_else(|| held.clone()),

@@ -187,6 +187,7 @@ mod tests {
             half: false,
             alignment: 128,
             largest_buffer: 1 << 30,
+            local_memory: 32 << 10,
             largest_group: 256,
         }
     }

@@ -1,0 +1,142 @@
+//! Vertical and horizontal filters in one launch, in training: the gradients of the plain loops, whatever the shape and whatever is
+//! around them.
+
+use std::sync::LazyLock;
+
+use cnn_core::layers::{Activation, Add, Conv2d, Flatten, Linear, MaxPool2d};
+use cnn_core::network::{FilterOrder, FlattenedConv};
+use cnn_core::{Backend, GradientSink, Network, NetworkBuilder, Recipe, Reference, Result};
+use cnn_ocl::Ocl;
+use cnn_ocl::tuning::Tuning;
+use cnn_testkit::assert_close;
+use cnn_testkit::conformance::{random_input, random_weights};
+use proptest::prelude::*;
+
+static OCL: LazyLock<Ocl> = LazyLock::new(|| Ocl::new("").expect("an OpenCL device"));
+
+/// Every gradient under its name.
+#[derive(Default)]
+struct Collect(Vec<(String, Vec<f32>)>);
+
+impl GradientSink for Collect {
+    fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()> {
+        self.0.push((name.to_string(), gradient.to_vec()));
+        Ok(())
+    }
+}
+
+fn finish(mut net: NetworkBuilder) -> Network {
+    net.push("flatten", Flatten).unwrap();
+    net.push("fc", Linear::new(3)).unwrap();
+    net.finish().unwrap()
+}
+
+/// How many pairs are fused, after loss and gradients were found to agree, twice and bit for bit.
+fn fused(ocl: &Ocl, network: &Network, batch: usize) -> usize {
+    let (weights, images) = (random_weights(network, 5), random_input(network, batch, 6));
+    let labels: Vec<u32> = (0..batch as u32).map(|i| i % 3).collect();
+    let mut trainer = ocl.compile_training(network, &weights, &Recipe::default()).unwrap();
+    let mut plain = Reference::new().compile_training(network, &weights, &Recipe::default()).unwrap();
+    let (mut got, mut again, mut want) = (Collect::default(), Collect::default(), Collect::default());
+    let got_stats = trainer.gradients(&images, &labels, &mut got).unwrap();
+    trainer.gradients(&images, &labels, &mut again).unwrap();
+    let want_stats = plain.gradients(&images, &labels, &mut want).unwrap();
+    assert!((got_stats.loss - want_stats.loss).abs() < 1e-4 * want_stats.loss.max(1.0));
+    assert_eq!(got.0, again.0);
+    assert_eq!(got.0.len(), want.0.len());
+    for ((got_name, got), (want_name, want)) in got.0.iter().zip(&want.0) {
+        assert_eq!(got_name, want_name);
+        if want.iter().any(|gradient| gradient.abs() > 1e-5) {
+            // Linear layers in a row may cancel much of what they add up.
+            assert_close(&format!("d{got_name}"), got, want, 2e-4);
+        }
+    }
+    let method = trainer.method();
+    let pairs = method.rsplit_once('(').and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    pairs.unwrap_or_default()
+}
+
+proptest! {
+    // Each is a compilation.
+    #![proptest_config(ProptestConfig::with_cases(6))]
+    #[test]
+    fn random_shapes_agree_with_the_plain_loops(
+        (channels, outputs) in (2usize..9, 2usize..9),
+        extent in [1usize..14, 1usize..14],
+        kernel in [2usize..7, 2usize..7],
+        (stages, lateral_last, bias, first) in (1usize..3, any::<bool>(), any::<bool>(), any::<bool>()),
+        activation in prop::sample::select(vec![None, Some(Activation::Relu), Some(Activation::Tanh)]),
+        batch in prop::sample::select(vec![1usize, 5, 16, 19, 33]),
+    ) {
+        let order = if lateral_last { FilterOrder::LateralLast } else { FilterOrder::LateralFirst };
+        let mut net = Network::builder("n", [channels, extent[0], extent[1]]);
+        if !first {
+            net.push("before", Conv2d::new(channels, 1)).unwrap();
+        }
+        if let Some(activation) = activation {
+            net.push("activation before", activation).unwrap();
+        }
+        let conv = FlattenedConv { bias, ..FlattenedConv::new(outputs, kernel).stages(stages).order(order) };
+        net.flattened_conv("conv", &conv).unwrap();
+        if let Some(activation) = activation {
+            net.push("activation", activation).unwrap();
+        }
+        prop_assert_eq!(fused(&OCL, &finish(net), batch), stages);
+    }
+}
+
+/// A band that is narrower than the plane, for whole vectors and for the parameters of unknown devices.
+#[test]
+fn wide_planes_are_cut_into_columns() {
+    let mut net = Network::builder("n", [3, 6, 131]);
+    net.push("before", Conv2d::new(3, 1)).unwrap();
+    net.push("relu", Activation::Relu).unwrap();
+    net.flattened_conv("conv", &FlattenedConv::new(3, [5, 4]).order(FilterOrder::LateralLast)).unwrap();
+    let network = finish(net);
+    let unknown = Ocl::builder().tuning(Tuning::fallback()).build("").unwrap();
+    for ocl in [&OCL, &unknown] {
+        assert_eq!(fused(ocl, &network, 3), 2);
+    }
+}
+
+#[test]
+fn what_lies_between_filters_keeps_them_apart() {
+    let column = |channels: usize| Conv2d::new(channels, [3, 1]).padding([1, 0]).groups(channels);
+    let row = |channels: usize| Conv2d::new(channels, [1, 5]).padding([0, 2]).groups(channels);
+    let network = |layers: &dyn Fn(&mut NetworkBuilder)| {
+        let mut net = Network::builder("n", [4, 7, 6]);
+        layers(&mut net);
+        finish(net)
+    };
+    let activated = network(&|net| {
+        net.push("down", column(4)).unwrap();
+        net.push("relu", Activation::Relu).unwrap();
+        net.push("along", row(4)).unwrap();
+    });
+    let turned = network(&|net| {
+        net.push("along", row(4)).unwrap();
+        net.push("down", column(4)).unwrap();
+    });
+    let strided = network(&|net| {
+        net.flattened_conv("conv", &FlattenedConv::new(4, 3).stride(2)).unwrap();
+        net.push("pool", MaxPool2d::new(2)).unwrap();
+    });
+    // What lies between is read a second time; the filters behind it read what a pair would have to keep.
+    let forked = network(&|net| {
+        let down = net.push("down", column(4)).unwrap();
+        let along = net.push("along", row(4)).unwrap();
+        net.push_with("sum", Add, &[down, along]).unwrap();
+    });
+    for (network, pairs) in [(activated, 0), (turned, 0), (strided, 1), (forked, 0)] {
+        assert_eq!(fused(&OCL, &network, 3), pairs);
+    }
+    // A filter belongs to one pair, and a pair's input may have other readers.
+    let three = network(&|net| {
+        let input = net.push("before", Conv2d::new(4, 1)).unwrap();
+        net.push("down", column(4)).unwrap();
+        net.push("factor", Conv2d::new(4, 1).groups(4)).unwrap();
+        let along = net.push("along", row(4)).unwrap();
+        net.push_with("sum", Add, &[input, along]).unwrap();
+    });
+    assert_eq!(fused(&OCL, &three, 3), 1);
+}
