@@ -1,5 +1,5 @@
-//! Vertical and horizontal filters in one launch, in training: the gradients of the plain loops, whatever the shape and whatever is
-//! around them.
+//! The kernels of flattened convolutions in training, vertical and horizontal filters in one launch and lateral ones by copied pixels: the
+//! gradients of the plain loops, whatever the shape and whatever is around them.
 
 use std::sync::LazyLock;
 
@@ -31,8 +31,12 @@ fn finish(mut net: NetworkBuilder) -> Network {
     net.finish().unwrap()
 }
 
-/// How many pairs are fused, after loss and gradients were found to agree, twice and bit for bit.
-fn fused(ocl: &Ocl, network: &Network, batch: usize) -> usize {
+const PAIRS: &str = "vertical and horizontal filter in one launch";
+const POINTWISE: &str = "1x1 by copied pixels";
+
+/// How many pairs and how many lateral filters have kernels of their own, after loss and gradients were found to agree, and to be the
+/// same bits when they are made again.
+fn fused(ocl: &Ocl, network: &Network, batch: usize) -> [usize; 2] {
     let (weights, images) = (random_weights(network, 5), random_input(network, batch, 6));
     let labels: Vec<u32> = (0..batch as u32).map(|i| i % 3).collect();
     let mut trainer = ocl.compile_training(network, &weights, &Recipe::default()).unwrap();
@@ -52,13 +56,14 @@ fn fused(ocl: &Ocl, network: &Network, batch: usize) -> usize {
         }
     }
     let method = trainer.method();
-    let pairs = method.rsplit_once('(').and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
-    pairs.unwrap_or_default()
+    let count =
+        |what: &str| method.split("; ").find_map(|part| part.strip_prefix(what)?.strip_prefix(": ")?.parse().ok());
+    [PAIRS, POINTWISE].map(|what| count(what).unwrap_or_default())
 }
 
 proptest! {
     // Each is a compilation.
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(ProptestConfig::with_cases(4))]
     #[test]
     fn random_shapes_agree_with_the_plain_loops(
         (channels, outputs) in (2usize..9, 2usize..9),
@@ -81,21 +86,47 @@ proptest! {
         if let Some(activation) = activation {
             net.push("activation", activation).unwrap();
         }
-        prop_assert_eq!(fused(&OCL, &finish(net), batch), stages);
+        prop_assert_eq!(fused(&OCL, &finish(net), batch)[0], stages);
+    }
+
+    #[test]
+    fn random_lateral_filters_agree_with_the_plain_loops(
+        (channels, outputs) in (20usize..70, 20usize..70),
+        extent in [4usize..9, 9usize..40],
+        (bias, forked, activation) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        batch in prop::sample::select(vec![1usize, 16, 18, 33]),
+    ) {
+        let lateral = Conv2d { bias, ..Conv2d::new(outputs, 1) };
+        let mut net = Network::builder("n", [2, extent[0], extent[1]]);
+        let mut input = net.push("before", Conv2d::new(channels, [1, 3]).padding([0, 1])).unwrap();
+        if activation {
+            input = net.push("activation before", Activation::Tanh).unwrap();
+        }
+        let left = net.push_with("left", lateral.clone(), &[input]).unwrap();
+        if forked {
+            let right = net.push_with("right", lateral, &[input]).unwrap();
+            net.push_with("sum", Add, &[left, right]).unwrap();
+        }
+        if activation {
+            net.push("activation", Activation::Relu).unwrap();
+        }
+        net.push("after", Conv2d::new(2, 3).padding(1)).unwrap();
+        prop_assert_eq!(fused(&OCL, &finish(net), batch)[1], 1 + usize::from(forked));
     }
 }
 
-/// A band that is narrower than the plane, for whole vectors and for the parameters of unknown devices.
+/// Narrow vectors, and a band that is narrower than the plane.
 #[test]
 fn wide_planes_are_cut_into_columns() {
-    let mut net = Network::builder("n", [3, 6, 131]);
-    net.push("before", Conv2d::new(3, 1)).unwrap();
+    let mut net = Network::builder("n", [2, 2, 11]);
+    net.push("before", Conv2d::new(19, 1)).unwrap();
     net.push("relu", Activation::Relu).unwrap();
-    net.flattened_conv("conv", &FlattenedConv::new(3, [5, 4]).order(FilterOrder::LateralLast)).unwrap();
+    net.flattened_conv("conv", &FlattenedConv::new(20, [15, 2]).order(FilterOrder::LateralLast).stages(1)).unwrap();
     let network = finish(net);
-    let unknown = Ocl::builder().tuning(Tuning::fallback()).build("").unwrap();
-    for ocl in [&OCL, &unknown] {
-        assert_eq!(fused(ocl, &network, 3), 2);
+    let fallback = Tuning::fallback();
+    for (tuning, pointwise) in [(Tuning { sample_vectors: 1, ..fallback.clone() }, 1), (fallback, 0)] {
+        let ocl = Ocl::builder().tuning(tuning).build("").unwrap();
+        assert_eq!(fused(&ocl, &network, 3), [1, pointwise]);
     }
 }
 
@@ -128,7 +159,7 @@ fn what_lies_between_filters_keeps_them_apart() {
         net.push_with("sum", Add, &[down, along]).unwrap();
     });
     for (network, pairs) in [(activated, 0), (turned, 0), (strided, 1), (forked, 0)] {
-        assert_eq!(fused(&OCL, &network, 3), pairs);
+        assert_eq!(fused(&OCL, &network, 3)[0], pairs);
     }
     // A filter belongs to one pair, and a pair's input may have other readers.
     let three = network(&|net| {
@@ -138,5 +169,5 @@ fn what_lies_between_filters_keeps_them_apart() {
         let along = net.push("along", row(4)).unwrap();
         net.push_with("sum", Add, &[input, along]).unwrap();
     });
-    assert_eq!(fused(&OCL, &three, 3), 1);
+    assert_eq!(fused(&OCL, &three, 3)[0], 1);
 }

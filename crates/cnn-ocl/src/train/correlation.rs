@@ -269,7 +269,7 @@ fn weights(site: &Site<'_>, method: Method) -> Result<Work> {
 
 /// Shares of the groups of samples that sum apart: as many as keep all sums in a cache. Work-items that look at the same few groups
 /// find them there, too.
-fn shares(groups: usize, sums: usize) -> usize {
+pub(super) fn shares(groups: usize, sums: usize) -> usize {
     /// Floats of all sums.
     const MOST: usize = 1 << 18;
     (MOST / sums.max(1)).clamp(1, groups)
@@ -284,7 +284,7 @@ fn registers(driver: &Driver) -> usize {
 const LOAD: f64 = 0.35;
 
 /// Outputs and columns of a tile of sums: those that take the least time.
-fn tile(driver: &Driver, outputs: usize, columns: usize) -> [usize; 2] {
+pub(super) fn tile(driver: &Driver, outputs: usize, columns: usize) -> [usize; 2] {
     let registers = registers(driver);
     let sizes = (1..=outputs.min(registers)).flat_map(|o| (1..=columns.min(registers)).map(move |c| [o, c]));
     let cost = |&[o, c]: &[usize; 2]| {
@@ -297,7 +297,7 @@ fn tile(driver: &Driver, outputs: usize, columns: usize) -> [usize; 2] {
 }
 
 /// Outputs, depth and taps of a tile of gradients.
-fn weights_tile(driver: &Driver, extents: [usize; 3]) -> [usize; 3] {
+pub(super) fn weights_tile(driver: &Driver, extents: [usize; 3]) -> [usize; 3] {
     let registers = registers(driver);
     let upto = |i: usize| 1..=extents[i].min(registers);
     let sizes = upto(0).flat_map(|o| upto(1).flat_map(move |d| upto(2).map(move |t| [o, d, t])));

@@ -9,6 +9,7 @@ use super::correlation::Method;
 use super::flattened::Pair;
 use super::lines::Lines;
 use super::place::{Place, Sides};
+use super::pointwise::Pointwise;
 use crate::driver::Driver;
 
 /// A value that has memory of its own.
@@ -55,6 +56,8 @@ pub(super) struct Graph {
     pub(super) methods: Vec<Option<Method>>,
     /// By node: what runs together with the node before it.
     pub(super) pairs: Vec<Option<Pair>>,
+    /// By node: what runs as products of copied pixels.
+    pub(super) pointwise: Vec<Option<Pointwise>>,
     /// By node: nothing where no gradient arrives.
     pub(super) backward: Vec<Option<Backward>>,
 }
@@ -68,6 +71,7 @@ impl Graph {
             is_done: vec![false; learner.depth],
             methods: vec![None; learner.depth],
             pairs: vec![None; learner.depth],
+            pointwise: (0..learner.depth).map(|node| Pointwise::of(network, node, driver, sides)).collect(),
             backward: Vec::new(),
         };
         let gradients = wanted_gradients(learner);

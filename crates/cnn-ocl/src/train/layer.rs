@@ -11,6 +11,7 @@ use super::flattened::{self, Pair};
 use super::graph::Flow;
 use super::parameters::Parameters;
 use super::place::{Held, Sides};
+use super::pointwise::{self, Pointwise};
 use super::{channels, elementwise, norm, pool, prelu};
 use crate::buffer::Buffer;
 use crate::driver::Driver;
@@ -32,6 +33,7 @@ pub(super) struct Site<'a> {
     pub(super) node: usize,
     /// What it runs with the node before it.
     pub(super) pair: Option<Pair>,
+    pub(super) pointwise: Option<Pointwise>,
     pub(super) inputs: Vec<Held>,
     pub(super) output: Held,
     /// The activation that the node does too.
@@ -128,6 +130,9 @@ pub(super) fn forward(site: &Site<'_>, method: Option<Method>) -> Result<Option<
     if let Some(pair) = site.pair {
         return flattened::forward(site, pair).map(Some);
     }
+    if let Some(pointwise) = site.pointwise {
+        return pointwise::forward(site, pointwise).map(Some);
+    }
     if let Some(method) = method {
         return correlation::forward(site, method).map(Some);
     }
@@ -149,6 +154,9 @@ pub(super) fn forward(site: &Site<'_>, method: Option<Method>) -> Result<Option<
 pub(super) fn backward(site: &Site<'_>, method: Option<Method>) -> Result<Option<Work>> {
     if let Some(pair) = site.pair {
         return flattened::backward(site, pair).map(Some);
+    }
+    if let Some(pointwise) = site.pointwise {
+        return pointwise::backward(site, pointwise).map(Some);
     }
     if let Some(method) = method {
         return correlation::backward(site, method).map(Some);

@@ -15,6 +15,7 @@ mod memory;
 mod norm;
 mod parameters;
 mod place;
+mod pointwise;
 mod pool;
 mod prelu;
 mod steps;
@@ -195,11 +196,16 @@ impl Trainer for OclTrainer {
     }
 
     fn method(&self) -> String {
-        let fused = match self.graph.pairs.iter().flatten().count() {
-            0 => String::new(),
-            pairs => format!(", vertical and horizontal filters in one launch ({pairs} pairs)"),
-        };
-        format!("samples side by side on the device, {} in a group{fused}", self.sides.samples)
+        let mut method = format!("samples side by side on the device, {} in a group", self.sides.samples);
+        let (pairs, pointwise) = (self.graph.pairs.iter().flatten(), self.graph.pointwise.iter().flatten());
+        let counts = [
+            ("vertical and horizontal filter in one launch", pairs.count()),
+            ("1x1 by copied pixels", pointwise.count()),
+        ];
+        for (what, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
+            method.push_str(&format!("; {what}: {count}"));
+        }
+        method
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -123,6 +123,7 @@ impl Maker<'_> {
             parameters: self.parameters,
             node,
             pair: graph.pairs[node],
+            pointwise: graph.pointwise[node],
             inputs: inputs.iter().map(|&input| memory.value(learner, graph, input)).collect(),
             activation: graph.values[graph.output(network, node)].activation,
             gradient: memory.gradient(learner, graph, output).unwrap_or_else(|| held.clone()),
