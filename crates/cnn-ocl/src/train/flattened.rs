@@ -1,6 +1,6 @@
 //! The vertical and the horizontal filters of a flattened convolution (Jin et al. 2015) in one launch, forward and backward. What lies
 //! between them is linear in what the vertical ones read, so it is not kept: the backward pass computes it again. Lateral filters
-//! are products, which `correlation` makes.
+//! are products, which `pointwise` or `correlation` makes.
 
 use std::sync::Arc;
 
@@ -22,6 +22,9 @@ const LONGEST: usize = 16;
 
 /// Bytes of the band of gradients between the filters, at most: what a first cache has room for beside rows that are read.
 const BAND: u64 = 32 << 10;
+
+/// Work-items of the backward pass for each group of samples, at least, where there are as many columns.
+const ITEMS: usize = 16;
 
 /// Two filters a channel, at the node of the horizontal one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -101,7 +104,9 @@ pub(super) fn backward(site: &Site<'_>, pair: Pair) -> Result<Work> {
     let to = site.input_gradients[0].as_ref();
     let flow = site.flows[0].filter(|_| to.is_some());
     let (code, parameter) = activation_code(flow.and_then(|flow| flow.through));
-    let width = even(place.columns, pair.width);
+    // Few channels are cut into more parts, so that no thread waits for long.
+    let parts = ITEMS.div_ceil(place.channels).min(place.columns);
+    let width = even(place.columns, pair.width.min(place.columns.div_ceil(parts)));
     let defines = [
         ("WIDTH", width as i64),
         ("WANT_DX", i64::from(flow.is_some())),
