@@ -5,25 +5,13 @@ use std::sync::LazyLock;
 
 use cnn_core::layers::{Activation, Add, Conv2d, Flatten, Linear, MaxPool2d};
 use cnn_core::network::{FilterOrder, FlattenedConv};
-use cnn_core::{Backend, GradientSink, Network, NetworkBuilder, Recipe, Reference, Result};
+use cnn_core::{Network, NetworkBuilder};
 use cnn_ocl::Ocl;
 use cnn_ocl::tuning::Tuning;
-use cnn_testkit::assert_close;
-use cnn_testkit::conformance::{random_input, random_weights};
+use cnn_testkit::conformance::gradients_of_chains;
 use proptest::prelude::*;
 
 static OCL: LazyLock<Ocl> = LazyLock::new(|| Ocl::new("").expect("an OpenCL device"));
-
-/// Every gradient under its name.
-#[derive(Default)]
-struct Collect(Vec<(String, Vec<f32>)>);
-
-impl GradientSink for Collect {
-    fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()> {
-        self.0.push((name.to_string(), gradient.to_vec()));
-        Ok(())
-    }
-}
 
 fn finish(mut net: NetworkBuilder) -> Network {
     net.push("flatten", Flatten).unwrap();
@@ -34,28 +22,9 @@ fn finish(mut net: NetworkBuilder) -> Network {
 const PAIRS: &str = "vertical and horizontal filter in one launch";
 const POINTWISE: &str = "1x1 by copied pixels";
 
-/// How many pairs and how many lateral filters have kernels of their own, after loss and gradients were found to agree, and to be the
-/// same bits when they are made again.
+/// How many pairs and how many lateral filters have kernels of their own, after loss and gradients were found to agree.
 fn fused(ocl: &Ocl, network: &Network, batch: usize) -> [usize; 2] {
-    let (weights, images) = (random_weights(network, 5), random_input(network, batch, 6));
-    let labels: Vec<u32> = (0..batch as u32).map(|i| i % 3).collect();
-    let mut trainer = ocl.compile_training(network, &weights, &Recipe::default()).unwrap();
-    let mut plain = Reference::new().compile_training(network, &weights, &Recipe::default()).unwrap();
-    let (mut got, mut again, mut want) = (Collect::default(), Collect::default(), Collect::default());
-    let got_stats = trainer.gradients(&images, &labels, &mut got).unwrap();
-    trainer.gradients(&images, &labels, &mut again).unwrap();
-    let want_stats = plain.gradients(&images, &labels, &mut want).unwrap();
-    assert!((got_stats.loss - want_stats.loss).abs() < 1e-4 * want_stats.loss.max(1.0));
-    assert_eq!(got.0, again.0);
-    assert_eq!(got.0.len(), want.0.len());
-    for ((got_name, got), (want_name, want)) in got.0.iter().zip(&want.0) {
-        assert_eq!(got_name, want_name);
-        if want.iter().any(|gradient| gradient.abs() > 1e-5) {
-            // Linear layers in a row may cancel much of what they add up.
-            assert_close(&format!("d{got_name}"), got, want, 2e-4);
-        }
-    }
-    let method = trainer.method();
+    let method = gradients_of_chains(ocl, network, batch);
     let count =
         |what: &str| method.split("; ").find_map(|part| part.strip_prefix(what)?.strip_prefix(": ")?.parse().ok());
     [PAIRS, POINTWISE].map(|what| count(what).unwrap_or_default())
