@@ -39,6 +39,18 @@ pub enum Error {
     /// A setting out of range.
     #[error("{0}")]
     Setting(String),
+    /// Encoded numbers, or room for them, of the wrong length.
+    #[error("{codec}: {count} numbers take {expected} bytes, not {bytes}")]
+    Encoded {
+        /// The codec.
+        codec: String,
+        /// The numbers.
+        count: usize,
+        /// Bytes that they take.
+        expected: usize,
+        /// Bytes that there were.
+        bytes: usize,
+    },
     /// From the network, its weights or its backend.
     #[error(transparent)]
     Core(#[from] cnn_core::Error),

@@ -2,14 +2,16 @@
 //!
 //! What happens in one step is the backend's ([`cnn_core::Trainer`]); this crate feeds it batches ([`data`]), moves
 //! the learning rate ([`Schedule`]), judges ([`metrics`]) and saves ([`Checkpoint`]). [`Fit`] puts these together.
+//! [`codec`] makes gradients small enough to be sent between workers.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod checkpoint;
 mod error;
 mod fit;
 mod schedule;
 
+pub mod codec;
 pub mod data;
 pub mod metrics;
 

@@ -1,0 +1,170 @@
+//! Numbers as eight-bit codes and the scales that they were divided by.
+
+use rayon::ThreadPool;
+
+use super::layout::{self, Layout, PIECE};
+use super::rows::Row;
+use super::{BLOCK, CodeTable, Codec, Onto, Scaling};
+use crate::Result;
+
+/// The bits of infinity. Magnitudes with these or more are not finite.
+const INFINITY: u32 = 0x7f80_0000;
+
+/// So many numbers are out of every cache before somebody reads them.
+const PAST_CACHES: usize = 1 << 22;
+
+/// Bytes of a scale.
+const SCALE: usize = size_of::<f32>();
+
+/// An eight-bit type with a scaling.
+///
+/// # Bytes
+///
+/// A scale for each block, `f32`, the lowest byte first; then a code for each number. With [`Scaling::Tensor`] and [`Scaling::Offset`]
+/// all numbers are one block. No numbers have no bytes.
+///
+/// # What becomes of a number
+///
+/// It is multiplied by the reciprocal of the scale, both rounded to `f32`, and gets the code of the nearest magnitude
+/// ([`CodeTable::encode`]). It comes back as the code's magnitude times the scale.
+///
+/// - NaN and infinities: the scale of their block is NaN, and so is all that comes back. A gradient that went wrong is seen to be
+///   wrong, whatever type it is sent in.
+/// - 0, and what is nearer to 0 than to the smallest magnitude: 0. The sign stays.
+/// - Where the largest magnitude of a block is subnormal, all of it becomes 0; with that the reciprocal is always finite.
+/// - With an offset, numbers beyond the largest magnitude: the largest magnitude.
+#[derive(Debug, Clone)]
+pub struct EightBit {
+    table: CodeTable,
+    scaling: Scaling,
+    row: Row,
+}
+
+impl EightBit {
+    /// On the fastest row that this processor has. Errors where an offset is out of range.
+    pub fn new(table: CodeTable, scaling: Scaling) -> Result<Self> {
+        let row = Row::of(&table);
+        Self::with_row(table, scaling, row)
+    }
+
+    /// On each row that this processor has, with its name: `avx2`, `portable`.
+    pub fn rows(table: &CodeTable, scaling: Scaling) -> Result<Vec<(&'static str, Self)>> {
+        let rows = Row::supported(table);
+        rows.into_iter().map(|row| Ok((row.name(), Self::with_row(table.clone(), scaling, row)?))).collect()
+    }
+
+    fn with_row(table: CodeTable, scaling: Scaling, row: Row) -> Result<Self> {
+        scaling.check()?;
+        Ok(EightBit { table, scaling, row })
+    }
+
+    /// What the codes stand for.
+    pub fn table(&self) -> &CodeTable {
+        &self.table
+    }
+
+    /// What numbers are divided by.
+    pub fn scaling(&self) -> Scaling {
+        self.scaling
+    }
+
+    /// The row that encodes: `avx2` or `portable`.
+    pub fn row(&self) -> &'static str {
+        self.row.name()
+    }
+
+    /// How codes lie, after the one scale where there is one for all.
+    fn layout(&self) -> Layout {
+        match self.scaling {
+            Scaling::Block => Layout { block: BLOCK, head: SCALE, bits: 8 },
+            _ => Layout { block: PIECE, head: 0, bits: 8 },
+        }
+    }
+
+    /// Bytes before those of the layout.
+    fn front(&self, count: usize) -> usize {
+        if self.scaling == Scaling::Block || count == 0 { 0 } else { SCALE }
+    }
+
+    /// The scale of all numbers.
+    fn scale_of_all(&self, pool: &ThreadPool, values: &[f32]) -> f32 {
+        let largest = layout::largest(pool, values, |piece| self.row.largest_magnitude(piece));
+        match self.scaling {
+            Scaling::Offset(offset) if largest < INFINITY => 10f64.powi(offset.into()) as f32,
+            _ => scale_of(largest),
+        }
+    }
+}
+
+/// The scale of numbers by the bits of their largest magnitude.
+fn scale_of(largest: u32) -> f32 {
+    match f32::from_bits(largest) {
+        _ if largest >= INFINITY => f32::NAN,
+        magnitude if magnitude < f32::MIN_POSITIVE => 0.0,
+        magnitude => magnitude,
+    }
+}
+
+/// What numbers are multiplied by; with a scale that is none, all become 0.
+fn reciprocal(scale: f32) -> f32 {
+    if scale > 0.0 { 1.0 / scale } else { 0.0 }
+}
+
+fn read_scale(bytes: &[u8]) -> f32 {
+    let mut scale = [0; SCALE];
+    scale.copy_from_slice(bytes);
+    f32::from_le_bytes(scale)
+}
+
+impl Codec for EightBit {
+    fn name(&self) -> &str {
+        self.table.name()
+    }
+
+    fn encoded_bytes(&self, count: usize) -> usize {
+        self.layout().bytes(count).saturating_add(self.front(count))
+    }
+
+    fn encode_into(&self, pool: &ThreadPool, values: &[f32], bytes: &mut [u8]) -> Result<()> {
+        layout::check(self.name(), values.len(), self.encoded_bytes(values.len()), bytes.len())?;
+        let (front, bytes) = bytes.split_at_mut(self.front(values.len()));
+        if front.is_empty() {
+            self.layout().encode(pool, values, bytes, |values, head, codes| {
+                let scale = scale_of(self.row.largest_magnitude(values));
+                head.copy_from_slice(&scale.to_le_bytes());
+                self.row.encode(values, reciprocal(scale), codes);
+            });
+            return Ok(());
+        }
+        let scale = self.scale_of_all(pool, values);
+        front.copy_from_slice(&scale.to_le_bytes());
+        let reciprocal = reciprocal(scale);
+        self.layout().encode(pool, values, bytes, |values, _, codes| {
+            self.row.encode(values, reciprocal, codes);
+        });
+        Ok(())
+    }
+
+    fn decode_onto(&self, pool: &ThreadPool, bytes: &[u8], values: &mut [f32], onto: Onto) -> Result<()> {
+        layout::check(self.name(), values.len(), self.encoded_bytes(values.len()), bytes.len())?;
+        let past_caches = values.len() >= PAST_CACHES;
+        let (front, bytes) = bytes.split_at(self.front(values.len()));
+        if front.is_empty() {
+            self.layout().decode(pool, bytes, values, |head, codes, values| {
+                self.row.decode(&self.scaled(read_scale(head)), codes, (values, onto), past_caches);
+            });
+            return Ok(());
+        }
+        let scaled = self.scaled(read_scale(front));
+        self.layout().decode(pool, bytes, values, |_, codes, values| {
+            self.row.decode(&scaled, codes, (values, onto), past_caches);
+        });
+        Ok(())
+    }
+}
+
+impl EightBit {
+    fn scaled(&self, scale: f32) -> [f32; 256] {
+        self.table.values().map(|value| value * scale)
+    }
+}
