@@ -10,7 +10,7 @@ use cnn::models::{Model, npy};
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
-use super::{bench_training, flattened, ladder};
+use super::{bench_codec, bench_training, flattened, ladder};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::{Output, table};
@@ -20,7 +20,7 @@ use crate::output::{Output, table};
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Bench {
     #[command(subcommand)]
-    paper: Option<Paper>,
+    other: Option<Other>,
     /// The network.
     #[arg(required = true)]
     model: Option<String>,
@@ -76,9 +76,10 @@ pub(crate) struct Bench {
     save_output: Option<PathBuf>,
 }
 
-/// Papers whose tables and figures are made.
+/// What is timed that is no network.
 #[derive(Subcommand)]
-enum Paper {
+enum Other {
+    Codec(bench_codec::Codecs),
     Flattened(Box<flattened::Flattened>),
 }
 
@@ -117,8 +118,10 @@ struct Step {
 
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
-        if let Some(Paper::Flattened(flattened)) = &self.paper {
-            return flattened.run(output);
+        match &self.other {
+            Some(Other::Codec(codecs)) => return codecs.run(output),
+            Some(Other::Flattened(flattened)) => return flattened.run(output),
+            None => {}
         }
         if self.batch == Some(0) || self.reps == 0 {
             bail!("--batch and --reps must be at least 1");

@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod bench;
+mod bench_codec;
 mod bench_training;
 pub(crate) mod classify;
 pub(crate) mod compress;

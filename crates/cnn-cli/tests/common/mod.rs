@@ -1,5 +1,8 @@
 //! The program run as a user runs it, and data for it.
 
+// Each file of tests uses a part.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
