@@ -1,6 +1,6 @@
 //! Codes by arithmetic on eight numbers at a time, with AVX2 and FMA and without gathers: which run of evenly spaced
-//! magnitudes a number lies in, by comparisons; that run's constants, by permutations of registers that hold those of all
-//! eight; the magnitude's number in the run, by a multiplication and an addition.
+//! magnitudes a number lies in, by its logarithm and a comparison; that run's constants, by permutations of registers that
+//! hold those of all eight; the code, by a multiplication and an addition.
 //!
 //! The products are rounded, so a number within [`DOUBT`] of a step of half-way between two magnitudes could get the wrong one. Groups with such a
 //! number go through the portable row: one group in 250 where numbers are spread evenly.
@@ -16,8 +16,8 @@ const LANES: usize = 8;
 /// Numbers that are worked on together: a register of codes.
 const GROUP: usize = 32;
 
-/// More than what rounding can shift a number by, in steps of its run. The position in a run is at most 128; scale, offset, their
-/// product and sum, and the magnitudes themselves are rounded by at most 2^-24 of that each, 4e-5 altogether.
+/// More than what rounding can shift a number by, in steps of its run. A code is at most 128; scale, offset, their product
+/// and sum, and the magnitudes themselves are rounded by at most 2^-24 of that each, 4e-5 altogether.
 const DOUBT: f32 = 1.0 / 16384.0;
 
 /// The constants of one type. A value exists only where the processor has AVX2 and FMA.
@@ -25,18 +25,18 @@ const DOUBT: f32 = 1.0 / 16384.0;
 pub(in super::super) struct Avx2 {
     portable: Portable,
     /// Numbers above the `i`th are in run `i + 1` or later.
-    ends: [f32; LANES - 1],
+    ends: [f32; LANES],
+    /// A number's bits times the first plus the second, rounded down, is its run or the one before.
+    decades: [f32; 2],
     /// Whether there is more than one run.
     several: bool,
     /// What gets code 0 up to here.
     zero: f32,
-    /// Position in the run: a number times `scale` plus `offset`.
+    /// The code: a number times `scale` plus `offset`, rounded down.
     scale: [f32; LANES],
     offset: [f32; LANES],
-    /// The position of the run's last magnitude, and half a step.
+    /// The code of the run's last magnitude, and a half.
     last: [f32; LANES],
-    /// The code of the run's first magnitude.
-    first: [i32; LANES],
 }
 
 impl Avx2 {
@@ -53,15 +53,16 @@ impl Avx2 {
             table.thresholds()[rank.saturating_sub(1)]
         };
         let of = |i: usize| runs[i.min(runs.len() - 1)];
+        let ends = std::array::from_fn(|i| runs.get(i + 1).map_or(f32::INFINITY, |run| threshold_before(run.first)));
         Avx2 {
             portable,
-            ends: std::array::from_fn(|i| runs.get(i + 1).map_or(f32::INFINITY, |run| threshold_before(run.first))),
+            ends,
+            decades: decades(&ends[..runs.len() - 1]),
             several: runs.len() > 1,
             zero: table.thresholds()[0],
             scale: std::array::from_fn(|i| (1.0 / of(i).step) as f32),
-            offset: std::array::from_fn(|i| (0.5 - of(i).start / of(i).step) as f32),
-            last: std::array::from_fn(|i| f32::from(of(i).count) - 0.5),
-            first: std::array::from_fn(|i| of(i).first.into()),
+            offset: std::array::from_fn(|i| (f64::from(of(i).first) + 0.5 - of(i).start / of(i).step) as f32),
+            last: std::array::from_fn(|i| f32::from(of(i).first) + f32::from(of(i).count) - 0.5),
         }
     }
 
@@ -99,12 +100,12 @@ impl Avx2 {
         unsafe {
             let reciprocals = _mm256_set1_ps(reciprocal);
             let lanes = Lanes {
-                ends: self.ends.map(|end| _mm256_set1_ps(end)),
+                ends: _mm256_loadu_ps(self.ends.as_ptr()),
+                decades: self.decades.map(|constant| _mm256_set1_ps(constant)),
                 zero: _mm256_set1_ps(self.zero),
                 scale: _mm256_loadu_ps(self.scale.as_ptr()),
                 offset: _mm256_loadu_ps(self.offset.as_ptr()),
                 last: _mm256_loadu_ps(self.last.as_ptr()),
-                first: _mm256_loadu_si256(self.first.as_ptr().cast()),
             };
             // Packing works in halves of registers; this puts the pieces of four back in their order.
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
@@ -125,6 +126,18 @@ impl Avx2 {
         }
         self.portable.encode(values.remainder(), reciprocal, codes.into_remainder());
     }
+}
+
+/// What makes of a number's bits the run that it is in, or the one before: the runs end about a power of ten after each other, and the
+/// bits are the logarithm, linear between powers of two, where it is up to 0.09 too small.
+fn decades(ends: &[f32]) -> [f32; 2] {
+    const MARGIN: f64 = 0.01;
+    let slope = std::f64::consts::LOG10_2 / f64::from(1 << 23);
+    // As late as the latest of the ends, so that no run is passed too early.
+    let latest = ends.iter().enumerate().map(|(i, &end)| f64::from(end).log10() - i as f64);
+    let latest = latest.fold(f64::NEG_INFINITY, f64::max);
+    // The exponent's bias is 127. A number at the latest end has 1.
+    [slope as f32, (1.0 - latest - MARGIN - 127.0 * std::f64::consts::LOG10_2) as f32]
 }
 
 /// Decodes with stores that go past the caches.
@@ -153,12 +166,12 @@ unsafe fn stream(scaled: &[f32; 256], codes: &[u8], values: &mut [f32]) {
 
 /// The constants in registers.
 struct Lanes {
-    ends: [__m256; LANES - 1],
+    ends: __m256,
+    decades: [__m256; 2],
     zero: __m256,
     scale: __m256,
     offset: __m256,
     last: __m256,
-    first: __m256i,
 }
 
 impl Lanes {
@@ -171,24 +184,25 @@ impl Lanes {
         // SAFETY: the caller vouches for the instructions.
         unsafe {
             let magnitudes = _mm256_andnot_ps(_mm256_set1_ps(-0.0), values);
-            let (mut scale, mut offset, mut last, mut first) = (self.scale, self.offset, self.last, self.first);
+            let (mut scale, mut offset, mut last) = (self.scale, self.offset, self.last);
             if SEVERAL {
-                let mut run = _mm256_setzero_si256();
-                for end in self.ends {
-                    // True is -1.
-                    let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(magnitudes, end));
-                    run = _mm256_sub_epi32(run, above);
-                }
+                let bits = _mm256_cvtepi32_ps(_mm256_castps_si256(magnitudes));
+                let decade = _mm256_fmadd_ps(bits, self.decades[0], self.decades[1]);
+                let decade = _mm256_max_ps(_mm256_min_ps(decade, _mm256_set1_ps(7.0)), _mm256_setzero_ps());
+                let below = _mm256_cvttps_epi32(decade);
+                let end = _mm256_permutevar8x32_ps(self.ends, below);
+                // True is -1.
+                let above = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(magnitudes, end));
+                let run = _mm256_sub_epi32(below, above);
                 scale = _mm256_permutevar8x32_ps(scale, run);
                 offset = _mm256_permutevar8x32_ps(offset, run);
                 last = _mm256_permutevar8x32_ps(last, run);
-                first = _mm256_permutevar8x32_epi32(first, run);
             }
-            let position = _mm256_min_ps(_mm256_fmadd_ps(magnitudes, scale, offset), last);
-            // The code changes where the position is a whole number.
-            let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(position);
-            let doubt = _mm256_andnot_ps(_mm256_set1_ps(-0.0), _mm256_sub_ps(position, whole));
-            let code = _mm256_add_epi32(_mm256_cvttps_epi32(position), first);
+            let exact = _mm256_min_ps(_mm256_fmadd_ps(magnitudes, scale, offset), last);
+            // The code changes where this is a whole number.
+            let whole = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(exact);
+            let doubt = _mm256_andnot_ps(_mm256_set1_ps(-0.0), _mm256_sub_ps(exact, whole));
+            let code = _mm256_cvttps_epi32(exact);
             let some = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(magnitudes, self.zero));
             let code = _mm256_and_si256(_mm256_max_epi32(code, _mm256_set1_epi32(1)), some);
             let sign = _mm256_and_si256(_mm256_srli_epi32::<24>(_mm256_castps_si256(values)), _mm256_set1_epi32(0x80));
