@@ -9,6 +9,7 @@ pub use networks::{build_and_run, network};
 use cnn::compress::rebuild;
 use cnn::models::{find, npy, weights_file};
 use cnn::opencl::Tuning;
+use cnn::train::codec::{self as codecs, Codec, EightBit, NAMES, Scaling};
 use cnn::train::data::Dataset;
 use cnn::train::data::cifar::{Kind, Records};
 use cnn::train::data::idx::Idx;
@@ -66,6 +67,33 @@ pub fn picture(bytes: &[u8]) {
         let model = find(name).expect("a known model");
         if let Ok(input) = model.preprocess().bytes(bytes) {
             assert!(input.to_f32().iter().all(|v| v.is_finite()));
+        }
+    }
+}
+
+/// Decodes a message as each codec of gradients would: a count of two bytes, then what came. Then takes the bytes for numbers, and
+/// compares the rows that encode them with each other.
+pub fn codec(bytes: &[u8]) {
+    let Some((count, message)) = bytes.split_first_chunk() else { return };
+    let count = usize::from(u16::from_le_bytes(*count));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+    for name in NAMES {
+        let codec = codecs::find(name).expect("a known codec");
+        let right = codec.encoded_bytes(count) == message.len();
+        assert_eq!(codec.decode(&pool, message, &mut vec![0.0; count]).is_ok(), right);
+    }
+    let numbers = message.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]]));
+    let numbers: Vec<f32> = numbers.collect();
+    for table in NAMES.iter().filter_map(|name| codecs::table(name)) {
+        for scaling in [Scaling::Offset(0), Scaling::Block] {
+            let rows = EightBit::rows(&table, scaling).expect("a scaling in range").into_iter();
+            let mut encoded = rows.map(|(_, codec)| {
+                let mut bytes = Vec::new();
+                codec.encode(&pool, &numbers, &mut bytes).expect("a buffer of the right length");
+                bytes
+            });
+            let first = encoded.next();
+            assert!(encoded.all(|other| Some(other) == first));
         }
     }
 }

@@ -51,6 +51,11 @@ fn picture() {
 }
 
 #[test]
+fn codec() {
+    run("codec", cnn_fuzz::codec);
+}
+
+#[test]
 fn network() {
     run("network", cnn_fuzz::network);
 }
