@@ -69,6 +69,8 @@ impl Row {
         (values, onto): (&mut [f32], Onto),
         past_caches: bool,
     ) {
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = past_caches;
         match self {
             #[cfg(target_arch = "x86_64")]
             Row::Avx2(row) if past_caches && onto == Onto::Replace => row.decode_past_caches(scaled, codes, values),
