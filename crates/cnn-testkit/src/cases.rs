@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use cnn_core::layers::{
-    Activation, Add, AvgPool2d, BatchNorm2d, Call, Concat, Conv2d, Dropout, Flatten, GlobalAvgPool, Gradients, Init,
-    Linear, LocalResponseNorm, MaxPool2d, Operation, Parameter, Prelu, Softmax,
+    Activation, Add, AvgPool2d, BatchNorm2d, Binary, Call, Concat, Constant, Conv2d, Dropout, Flatten, GlobalAvgPool,
+    Gradients, Init, Linear, LocalResponseNorm, LogSoftmax, MatMul, MaxPool2d, Operation, Parameter, Prelu, Reduce,
+    Reduction, Resample, Role, Softmax, StridedView, Unary, Where,
 };
 use cnn_core::network::{FilterOrder, FlattenedConv};
-use cnn_core::{Layer, Misfit, Network, Result, Shape, ValueId};
+use cnn_core::{Layer, Misfit, Network, NetworkBuilder, Result, Shape, ValueId};
 
 /// A layer on inputs of given shapes.
 #[derive(Debug, Clone)]
@@ -32,13 +33,12 @@ impl Case {
         Case { name: name.to_string(), layer: layer.into(), inputs: inputs.to_vec(), batch: 2, seed, tolerance: 1e-6 }
     }
 
-    /// A network around the layer. It reads its first input from the network's; the others are made from that by a
-    /// 1x1 convolution (or, for vectors, a linear layer).
+    /// A network around the layer. It reads its first input from the network's; the others are made from that.
     pub fn network(&self) -> Result<Network> {
         let mut net = Network::builder(self.name.as_str(), self.inputs[0].clone());
         let mut values = vec![ValueId::INPUT];
         for (i, shape) in self.inputs.iter().enumerate().skip(1) {
-            values.push(net.push_with(format!("branch{i}"), maker(shape), &[ValueId::INPUT])?);
+            values.push(make(&mut net, &format!("branch{i}"), &self.inputs[0], shape)?);
         }
         net.push_with("layer", self.layer.clone(), &values)?;
         net.finish()
@@ -49,7 +49,7 @@ impl Case {
         let mut net = Network::builder(self.name.as_str(), self.inputs[0].clone());
         let mut values = Vec::new();
         for (i, shape) in self.inputs.iter().enumerate() {
-            values.push(net.push_with(format!("before{i}"), maker(shape), &[ValueId::INPUT])?);
+            values.push(make(&mut net, &format!("before{i}"), &self.inputs[0], shape)?);
         }
         net.push_with("layer", self.layer.clone(), &values)?;
         net.push("flatten", Flatten)?;
@@ -59,11 +59,18 @@ impl Case {
     }
 }
 
-/// What makes a value of this shape of another with the same plane.
-fn maker(shape: &Shape) -> Layer {
-    match shape.len() {
-        3 => Conv2d::new(shape[0], 1).into(),
-        _ => Linear::new(shape[0]).into(),
+/// Makes a value of a shape from the network's input: a 1x1 convolution where both have the same plane, a linear layer otherwise.
+fn make(net: &mut NetworkBuilder, name: &str, input: &Shape, shape: &Shape) -> Result<ValueId> {
+    match (&input[..], &shape[..]) {
+        ([_], [features]) => net.push_with(name, Linear::new(*features), &[ValueId::INPUT]),
+        ([_, a @ ..], [channels, b @ ..]) if a == b && b.len() == 2 => {
+            net.push_with(name, Conv2d::new(*channels, 1), &[ValueId::INPUT])
+        }
+        _ => {
+            net.push_with(format!("{name}.flatten"), Flatten, &[ValueId::INPUT])?;
+            net.push(format!("{name}.linear"), Linear::new(shape.elements()))?;
+            net.push(name, StridedView::reshape(shape.clone()))
+        }
     }
 }
 
@@ -72,6 +79,7 @@ pub fn cases() -> Vec<Case> {
     let mut cases = convolutions();
     cases.extend(pools());
     cases.extend(others());
+    cases.extend(imported());
     cases
 }
 
@@ -168,6 +176,58 @@ fn others() -> Vec<Case> {
         Case::new("prelu", Prelu { per_channel: true }, &image(3, 5, 4)),
         Case::new("custom", Layer::Custom(Arc::new(ScaledSquare)), &image(3, 5, 4)),
         Case::new("prelu with one slope", Prelu { per_channel: false }, &vector(13)),
+    ]
+}
+
+/// What imported networks need beside the others.
+fn imported() -> Vec<Case> {
+    let plane = |c: usize| Shape::from([c, 4, 5]);
+    let binary = |name: &str, operation: Binary| Case::new(name, operation, &[plane(3), plane(3)]);
+    let unary = |name: &str, function: Unary| Case::new(name, function, &image(3, 4, 5));
+    let thirds: Vec<_> = (0..7).map(|i| vec![(i / 2, 2.0 / 3.0), (i / 2 + 1, 1.0 / 3.0)]).collect();
+    let edges = vec![vec![], vec![(1, 1.0)], vec![(0, 1.0)], vec![(3, 1.0)], vec![]];
+    vec![
+        Case::new("transpose", StridedView::transpose(&[3, 4, 5], &[2, 0, 1]), &image(3, 4, 5)),
+        Case::new("transpose of four axes", StridedView::transpose(&[3, 2, 2, 5], &[1, 0, 3, 2]), &image(3, 4, 5)),
+        Case::new("reshape", StridedView::reshape([6, 10]), &image(3, 4, 5)),
+        Case::new(
+            "slice backwards, twice",
+            StridedView { source: 60, shape: Shape::from([2, 3, 5]), offset: 19, strides: vec![0, 20, -3] },
+            &image(3, 4, 5),
+        ),
+        binary("product", Binary::Product),
+        Case::new("product with a factor a channel", Binary::Product, &[plane(3), Shape::from([3, 1, 1])]),
+        Case::new("difference of one channel and all", Binary::Difference, &[plane(1), plane(3)]),
+        binary("maximum", Binary::Maximum),
+        binary("leak", Binary::Leak),
+        Case::new("where", Where, &[plane(1), plane(3), plane(3)]),
+        Case::new("interpolation", Resample::new(1, thirds), &image(3, 5, 2)),
+        Case::new("padding with a number", Resample { fill: 0.5, ..Resample::new(2, edges) }, &image(2, 3, 4)),
+        Case::new("mean over channels", Resample::mean(0, 3), &image(3, 4, 5)),
+        Case::new("largest of each row", Reduce { axis: 2, reduction: Reduction::Maximum }, &image(3, 4, 5)),
+        Case::new("smallest of vectors", Reduce { axis: 0, reduction: Reduction::Minimum }, &[Shape::from([9])]),
+        Case::new("product over channels", Reduce { axis: 0, reduction: Reduction::Product }, &image(3, 4, 5)),
+        Case::new("matrix product", MatMul, &[Shape::from([2, 3, 4]), Shape::from([2, 4, 5])]),
+        Case::new("matrix product with one right side", MatMul, &[Shape::from([4, 3, 2]), Shape::from([1, 2, 5])]),
+        Case::new("constant", Constant { shape: Shape::from([3, 2]), role: Role::Learned }, &image(2, 3, 3)),
+        Case::new("log softmax", LogSoftmax, &image(4, 3, 2)),
+        unary("scale", Unary::Scale { scale: -1.5, offset: 0.25 }),
+        unary("clip", Unary::Clip { low: -1.0, high: 1.5 }),
+        unary("hard sigmoid", Unary::HardSigmoid { slope: 0.2, offset: 0.5 }),
+        unary("hard swish", Unary::HardSwish),
+        unary("swish", Unary::Swish { beta: 1.5 }),
+        unary("gelu", Unary::Gelu),
+        unary("gelu by tanh", Unary::GeluTanh),
+        unary("mish", Unary::Mish),
+        unary("selu", Unary::Selu { alpha: 1.67, scale: 1.05 }),
+        unary("celu", Unary::Celu { alpha: 0.7 }),
+        unary("softplus", Unary::Softplus),
+        unary("softsign", Unary::Softsign),
+        unary("absolute value", Unary::Abs),
+        unary("exponential", Unary::Exp),
+        unary("error function", Unary::Erf),
+        unary("sine", Unary::Sin),
+        unary("inverse hyperbolic sine", Unary::Asinh),
     ]
 }
 

@@ -37,17 +37,25 @@ mod activation;
 mod add;
 mod avg_pool;
 mod batch_norm;
+mod binary;
 mod concat;
+mod constant;
 mod conv2d;
 mod dropout;
 mod flatten;
 mod global_avg_pool;
 mod linear;
 mod local_response_norm;
+mod log_softmax;
+mod mat_mul;
 mod max_pool;
 mod operation;
 mod prelu;
+mod reduce;
+mod resample;
 mod softmax;
+mod strided_view;
+mod unary;
 
 use std::sync::Arc;
 
@@ -55,17 +63,25 @@ pub use activation::Activation;
 pub use add::Add;
 pub use avg_pool::AvgPool2d;
 pub use batch_norm::BatchNorm2d;
+pub use binary::{Binary, Where};
 pub use concat::Concat;
+pub use constant::Constant;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use global_avg_pool::GlobalAvgPool;
 pub use linear::Linear;
 pub use local_response_norm::LocalResponseNorm;
+pub use log_softmax::LogSoftmax;
+pub use mat_mul::MatMul;
 pub use max_pool::MaxPool2d;
 pub use operation::{Call, Gradients, Init, Mode, Operation, Parameter, Role, View};
 pub use prelu::Prelu;
+pub use reduce::{Reduce, Reduction};
+pub use resample::Resample;
 pub use softmax::Softmax;
+pub use strided_view::StridedView;
+pub use unary::Unary;
 
 use operation::{image, only_input};
 
@@ -153,3 +169,16 @@ layer_from!(
     Activation,
     Prelu
 );
+
+/// Layers without a variant of their own: what imported networks need beside the others. Every backend runs them on their
+/// plain loops.
+macro_rules! custom_layer_from {
+    ($($layer:ident),*) => {$(
+        impl From<$layer> for Layer {
+            fn from(layer: $layer) -> Self {
+                Layer::Custom(Arc::new(layer))
+            }
+        }
+    )*};
+}
+custom_layer_from!(Binary, Constant, LogSoftmax, MatMul, Reduce, Resample, StridedView, Unary, Where);
