@@ -38,6 +38,9 @@ pub enum Error {
     /// Bytes are not the weights that they should be.
     #[error("weights: {0}")]
     Weights(String),
+    /// An ONNX file that cannot be imported.
+    #[error("ONNX: {0}")]
+    Onnx(String),
     /// Bytes are not the array that they should be.
     #[error("array: {0}")]
     Array(String),
@@ -62,7 +65,9 @@ impl Error {
     pub(crate) fn in_file(self, path: &Path) -> Self {
         let path = path.to_path_buf();
         match self {
-            Error::Weights(reason) | Error::Array(reason) | Error::Picture(reason) => Error::Format { path, reason },
+            Error::Weights(reason) | Error::Array(reason) | Error::Picture(reason) | Error::Onnx(reason) => {
+                Error::Format { path, reason }
+            }
             Error::Core(error) => Error::Format { path, reason: error.to_string() },
             other => other,
         }

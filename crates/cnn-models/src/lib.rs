@@ -6,6 +6,7 @@
 //! | [`Preprocess`] | a PNG or JPEG picture to the network's input |
 //! | [`Labels`] | the network's output to the names of the most probable classes |
 //! | [`weights_file`] | safetensors files to [`cnn_core::Weights`] and back |
+//! | [`onnx`] | ONNX files to networks and weights |
 //! | [`npy`] | NumPy's array files to tensors and back |
 //! | [`digits()`] | ten pictures to try it with |
 //!
@@ -42,6 +43,7 @@ mod registry;
 mod vgg;
 
 pub mod npy;
+pub mod onnx;
 pub mod weights_file;
 
 pub use digits::digits;

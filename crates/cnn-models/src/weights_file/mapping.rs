@@ -8,7 +8,7 @@ use std::path::Path;
 use cnn_core::Storage;
 
 /// The bytes of a mapped file; none of an empty one, which cannot be mapped.
-pub(super) enum Mapping {
+pub(crate) enum Mapping {
     Empty,
     Mapped(memmap2::Mmap),
 }
@@ -38,7 +38,7 @@ impl Storage for Mapping {
 }
 
 #[allow(unsafe_code)]
-pub(super) fn map(path: &Path) -> io::Result<Mapping> {
+pub(crate) fn map(path: &Path) -> io::Result<Mapping> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {

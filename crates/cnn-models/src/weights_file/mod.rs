@@ -1,7 +1,7 @@
 //! Weights in safetensors files: f32, f16 and bf16, read into memory or mapped.
 
 mod header;
-mod mapping;
+pub(crate) mod mapping;
 mod write;
 
 use std::path::Path;
