@@ -1,7 +1,7 @@
 //! What conversion works on: values that are known or flow through the network, and the network as it grows. A layer all of whose
 //! inputs are known is not added but run, on its own loops.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use cnn_core::layers::{self, Constant, Flatten, Mode, Role, StridedView, View};
 use cnn_core::{Layer, Network, NetworkBuilder, Shape, Tensor, ValueId, Weights};
@@ -86,7 +86,8 @@ pub(super) struct Context {
     weights: Weights,
     /// Of the network's values.
     shapes: Vec<Shape>,
-    names: HashSet<String>,
+    /// Names of layers, and how often each was wanted.
+    names: HashMap<String, usize>,
     reshaped: HashMap<(ValueId, Shape), ValueId>,
     /// Whether the first axis of what flows is the batch's, and its extent where the file fixes it.
     pub(super) batched: bool,
@@ -101,7 +102,7 @@ impl Context {
             builder: Network::builder(name, input.clone()),
             weights: Weights::new(),
             shapes: vec![input],
-            names: HashSet::new(),
+            names: HashMap::new(),
             reshaped: HashMap::new(),
             batched: batch.is_some(),
             batch: batch.flatten(),
@@ -166,10 +167,14 @@ impl Context {
     /// A name that no layer has yet.
     fn unique(&mut self, wanted: &str) -> String {
         let wanted = if wanted.is_empty() { "layer" } else { wanted };
-        let numbered = (1..).map(|n| if n == 1 { wanted.to_string() } else { format!("{wanted}_{n}") });
-        let mut free = numbered.filter(|name| !self.names.contains(name));
-        let name = free.next().unwrap_or_default();
-        self.names.insert(name.clone());
+        let mut name = wanted.to_string();
+        // Counting on from the last one of this name keeps many of them quick.
+        while self.names.contains_key(&name) {
+            let count = self.names.entry(wanted.to_string()).or_insert(1);
+            *count += 1;
+            name = format!("{wanted}_{count}");
+        }
+        self.names.insert(name.clone(), 1);
         name
     }
 

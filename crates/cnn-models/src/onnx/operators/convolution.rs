@@ -107,7 +107,7 @@ impl Border {
             false => vec![],
         };
         match spread.saturating_add(self.before).saturating_add(self.after) {
-            length if length <= 0 || length > 1 << 24 => Err("makes no image, or too large a one".into()),
+            length if length <= 0 || length > 1 << 20 => Err("makes no image, or too large a one".into()),
             _ => Ok((-self.before..spread + self.after).map(tap).collect()),
         }
     }

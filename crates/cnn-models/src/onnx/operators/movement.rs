@@ -198,7 +198,7 @@ fn taken(context: &mut Context, name: &str, value: &Value, axis: usize, places: 
             return part(context, name, value, axis, (*first, step, places.len()));
         }
     }
-    context.spend(places.len() as u64)?;
+    context.spend(64 * places.len() as u64)?;
     let layer = Resample::new(axis, places.iter().map(|&place| vec![(place, 1.0)]).collect());
     context.apply(name, layer, &[(value, natural(value.dims()))], &[], &dims)
 }

@@ -27,7 +27,7 @@ pub(super) fn mean(context: &mut Context, name: &str, value: &Value, axes: &[usi
     let mut result = value.clone();
     for &axis in axes {
         let extent = result.dims()[axis];
-        context.spend(extent as u64)?;
+        context.spend(16 * extent as u64)?;
         result = along(context, name, Resample::mean(axis, extent), &result, axis)?;
     }
     Ok(result)
@@ -37,7 +37,7 @@ fn sum(context: &mut Context, name: &str, value: &Value, axes: &[usize]) -> Outc
     let mut result = value.clone();
     for &axis in axes {
         let extent = result.dims()[axis];
-        context.spend(extent as u64)?;
+        context.spend(16 * extent as u64)?;
         let taps = vec![(0..extent).map(|place| (place, 1.0)).collect()];
         result = along(context, name, Resample::new(axis, taps), &result, axis)?;
     }
@@ -160,7 +160,7 @@ pub(super) fn running(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec
     };
     let (exclusive, reverse) = (call.flag("exclusive")?, call.flag("reverse")?);
     let extent = value.dims()[axis];
-    context.spend((extent as u64).saturating_mul(extent as u64))?;
+    context.spend((extent as u64).saturating_mul(16 * extent as u64))?;
     let counts = |to: usize, from: usize| {
         let before = if reverse { from > to } else { from < to };
         before || (from == to && !exclusive)

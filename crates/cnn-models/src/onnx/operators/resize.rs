@@ -146,7 +146,7 @@ fn resized(context: &mut Context, name: &str, value: &Value, place: usize, axis:
         return Ok(value.clone());
     }
     let each = if rule.antialias { (4.0 / axis.scale.min(1.0)).ceil() as u64 } else { 4 };
-    context.spend((axis.output as u64).saturating_mul(each.saturating_mul(4)))?;
+    context.spend((axis.output as u64).saturating_mul(each.saturating_mul(16)))?;
     let taps: Vec<Vec<(usize, f32)>> = (0..axis.output).map(|to| rule.taps(axis, to)).collect::<Outcome<_>>()?;
     let mut dims = value.dims().to_vec();
     dims[place] = axis.output;
