@@ -7,12 +7,14 @@ mod networks;
 pub use networks::{build_and_run, network};
 
 use cnn::compress::rebuild;
+use cnn::models::onnx::{self, ImportOptions};
 use cnn::models::{find, npy, weights_file};
 use cnn::opencl::Tuning;
 use cnn::train::codec::{self as codecs, Codec, EightBit, NAMES, Scaling};
 use cnn::train::data::Dataset;
 use cnn::train::data::cifar::{Kind, Records};
 use cnn::train::data::idx::Idx;
+use cnn_core::{Backend, CompileOptions, Reference, Tensor};
 
 /// Reads a safetensors file, checks it against a network, looks at every tensor, and rebuilds a compressed network from it.
 pub fn weights(bytes: &[u8]) {
@@ -35,6 +37,24 @@ pub fn npy(bytes: &[u8]) {
     if let Ok(tensor) = npy::from_bytes(bytes) {
         assert_eq!(tensor.to_f32().len(), tensor.shape().elements());
     }
+}
+
+/// Imports an ONNX file with little work and memory allowed, and runs what is small.
+pub fn onnx(bytes: &[u8]) {
+    let options = ImportOptions::default().budget(1 << 16);
+    let Ok(imported) = onnx::from_bytes(bytes.to_vec(), &options) else { return };
+    let network = imported.network;
+    imported.weights.check(&network).expect("the weights are the network's");
+    let values: usize = network.values().map(|value| network.shape(value).elements()).fold(0, usize::saturating_add);
+    if values > 1 << 16 || network.flops() > 1 << 22 {
+        return;
+    }
+    let input = Tensor::zeros(network.input_shape().with_batch(2)).expect("it is small");
+    let plan = Reference::new().compile(&network, &imported.weights, &CompileOptions::default());
+    // A weight may be no number.
+    let Ok(plan) = plan else { return };
+    let output = plan.session().and_then(|mut session| session.run(&input)).expect("what is imported runs");
+    assert_eq!(output.shape()[1..], network.output_shape()[..]);
 }
 
 /// Reads a file of tuned parameters, and looks a device up in it.

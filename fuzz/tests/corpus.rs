@@ -41,6 +41,11 @@ fn npy() {
 }
 
 #[test]
+fn onnx() {
+    run("onnx", cnn_fuzz::onnx);
+}
+
+#[test]
 fn tuning() {
     run("tuning", cnn_fuzz::tuning);
 }
