@@ -5,16 +5,33 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use cnn::compress::rebuild;
+use cnn::models::onnx::ImportOptions;
 use cnn::models::{self, Model, weights_file};
 use cnn::train::TrainedOn;
 use cnn::{Backend, BackendOptions, CompileOptions, Network, Plan, Weights};
 
 /// A model by name.
 pub(crate) fn model(name: &str) -> anyhow::Result<&'static Model> {
-    if Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")) {
-        bail!("{name}: this version reads no ONNX files; name a model: {}", model_names());
+    if onnx_file(name).is_some() {
+        bail!("{name}: only bench, classify and inspect take ONNX files; name a model: {}", model_names());
     }
     Ok(models::find(name)?)
+}
+
+/// The path that a word is, where it ends as the names of ONNX files do.
+pub(crate) fn onnx_file(name: &str) -> Option<&Path> {
+    let path = Path::new(name);
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")).then_some(path)
+}
+
+/// The network of an ONNX file, with its weights, or with those of another file.
+pub(crate) fn onnx(path: &Path, weights: Option<&Path>) -> anyhow::Result<(Network, Weights)> {
+    let imported = models::onnx::read(path, &ImportOptions::default())?;
+    let own = match weights {
+        Some(file) => weights_file::map(file)?,
+        None => imported.weights,
+    };
+    Ok((imported.network, own))
 }
 
 fn model_names() -> String {

@@ -100,6 +100,20 @@ fn inspect_counts_vgg16() {
 }
 
 #[test]
+fn onnx_files_are_inspected_and_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("net.onnx");
+    std::fs::copy(repository().join("fuzz/corpus/onnx/convolution"), &file).unwrap();
+    let layers = json(&["inspect", text(&file)]);
+    assert_eq!((&layers["parameters"], &layers["layers"][0]["name"]), (&96.into(), &"c".into()));
+    let timed = json(&["bench", text(&file), "--backend", "cpu", "--reps", "1", "--batch", "2"]);
+    assert_eq!((&timed["model"], &timed["batch"]), (&"convolution".into(), &2.into()));
+    assert!(refused(&["classify", "--model", text(&file)]).contains("3 classes, but there are 1000 labels"));
+    std::fs::write(&file, b"none").unwrap();
+    assert!(refused(&["bench", text(&file)]).contains("net.onnx: no ONNX file"));
+}
+
+#[test]
 fn bench_reports_and_saves_its_output() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out.npy");
@@ -202,7 +216,10 @@ fn unknown_names_are_told_the_known() {
         refused(&["bench", "lenet5", "--algorithm", "karatsuba"])
             .contains("unknown algorithm `karatsuba`; known are conv2d/linear")
     );
-    assert!(refused(&["bench", "net.onnx"]).contains("reads no ONNX files"));
+    assert!(refused(&["bench", "net.onnx"]).contains("net.onnx: "));
+    assert!(
+        refused(&["train", "net.onnx", "--data", "."]).contains("only bench, classify and inspect take ONNX files")
+    );
     assert!(refused(&["classify", "--model", "vgg16"]).contains("pass --weights"));
     assert!(refused(&["inspect", "nothing"]).contains("unknown model `nothing`"));
     let from_environment = cnn(&["classify"]).env("CNN_BACKEND", "gpu").output().unwrap();

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 use cnn::interface::{Ceilings, Precision};
-use cnn::models::{Model, npy};
+use cnn::models::npy;
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
@@ -21,10 +21,10 @@ use crate::output::{Output, table};
 pub(crate) struct Bench {
     #[command(subcommand)]
     other: Option<Other>,
-    /// The network.
+    /// The network: a model's name, or an ONNX file.
     #[arg(required = true)]
     model: Option<String>,
-    /// Its weights, a safetensors file; those that come with the model, or random ones, otherwise.
+    /// Its weights, a safetensors file; those that come with the model or file, or random ones, otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// The input, a .npy file of float32 [N, C, H, W]; grey everywhere otherwise.
@@ -126,14 +126,15 @@ impl Bench {
         if self.batch == Some(0) || self.reps == 0 {
             bail!("--batch and --reps must be at least 1");
         }
-        let model = load::model(self.model.as_deref().unwrap_or_default())?;
+        let name = self.model.as_deref().unwrap_or_default();
         if self.training {
+            let model = load::model(name)?;
             let network = model.network()?;
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
             let backend = Some(&self.backend[..]).filter(|&name| name != "auto");
             return bench_training::run(output, (model, &network), data, (batch, self.threads), backend);
         }
-        let (network, weights) = self.weights(output, model)?;
+        let (network, weights) = self.weights(output, name)?;
         let input = self.input(&network)?;
         let backend = load::backend(&self.backend, self.threads)?;
         if self.ladder {
@@ -193,7 +194,11 @@ impl Bench {
         output.finish(&report)
     }
 
-    fn weights(&self, output: &Output, model: &Model) -> anyhow::Result<(Network, Weights)> {
+    fn weights(&self, output: &Output, name: &str) -> anyhow::Result<(Network, Weights)> {
+        if let Some(path) = load::onnx_file(name) {
+            return load::onnx(path, self.weights.as_deref());
+        }
+        let model = load::model(name)?;
         if self.weights.is_none() && model.shipped_weights().is_none() {
             output.say(format!("`{}` comes without weights: random ones", model.name));
             let network = model.network()?;

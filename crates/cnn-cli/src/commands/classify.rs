@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use clap::Args;
-use cnn::models::{Prediction, Preprocess, digits};
-use cnn::{Backend, CompileOptions, Tensor, backends};
+use cnn::models::{Labels, Photo, Prediction, Preprocess, digits};
+use cnn::{Backend, CompileOptions, Network, Tensor, Weights, backends};
 use serde::Serialize;
 
 use crate::load;
@@ -18,12 +18,15 @@ use crate::output::{Output, table};
 pub(crate) struct Classify {
     /// PNG or JPEG files.
     images: Vec<PathBuf>,
-    /// The network.
+    /// The network: a model's name, or an ONNX file of one for pictures prepared as for ImageNet.
     #[arg(long, default_value = "lenet5")]
     model: String,
     /// Its weights, a safetensors file; those that come with the model otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// A text file of class names, one a line; those of the model otherwise, or ImageNet's.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
     /// auto, cpu, ocl, ocl:N, ocl:NAME, reference, or all that this machine can run in turn.
     #[arg(long, default_value = "auto")]
     backend: String,
@@ -48,10 +51,7 @@ impl Classify {
         if self.top == 0 {
             bail!("--top must be at least 1");
         }
-        let model = load::model(&self.model)?;
-        let (network, weights) = load::weights(model, self.weights.as_deref())?;
-        let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
-        let (labels, preprocess) = (trained_on.labels(model.labels()), trained_on.preprocess(model.preprocess())?);
+        let (network, weights, labels, preprocess) = self.load()?;
         let pictures = self.pictures(&preprocess)?;
         let mut results = Vec::new();
         for backend in self.backends()? {
@@ -62,12 +62,36 @@ impl Classify {
                 let start = Instant::now();
                 let probabilities = session.run(picture)?;
                 let ms = 1e3 * start.elapsed().as_secs_f64();
-                let predictions = labels.top_k(&probabilities, self.top)?.swap_remove(0);
+                let predictions = labels.top_k(&as_probabilities(probabilities)?, self.top)?.swap_remove(0);
                 results.push(Classified { image: image.clone(), backend: backend.name().to_string(), ms, predictions });
             }
         }
         self.print(output, &results);
-        output.finish(&serde_json::json!({ "model": model.name, "results": results }))
+        output.finish(&serde_json::json!({ "model": self.model, "results": results }))
+    }
+
+    /// The network, its weights, names of its classes, and how it wants its pictures.
+    fn load(&self) -> anyhow::Result<(Network, Weights, Labels, Preprocess)> {
+        let given = self.labels.as_deref().map(read_labels).transpose()?;
+        if let Some(path) = load::onnx_file(&self.model) {
+            let (network, weights) = load::onnx(path, self.weights.as_deref())?;
+            let labels = given.unwrap_or_else(|| Labels::imagenet().clone());
+            let classes = network.output_shape().elements();
+            if labels.len() != classes {
+                bail!(
+                    "{} makes {classes} classes, but there are {} labels; pass --labels FILE",
+                    self.model,
+                    labels.len()
+                );
+            }
+            let preprocess = photo(&network).with_context(|| self.model.clone())?;
+            return Ok((network, weights, labels, preprocess));
+        }
+        let model = load::model(&self.model)?;
+        let (network, weights) = load::weights(model, self.weights.as_deref())?;
+        let trained_on = load::trained_on(&weights, self.weights.as_deref())?;
+        let labels = given.unwrap_or_else(|| trained_on.labels(model.labels()));
+        Ok((network, weights, labels, trained_on.preprocess(model.preprocess())?))
     }
 
     /// The pictures as the model wants them, with their names. All of them, so that a bad one is told at once.
@@ -116,4 +140,41 @@ impl Classify {
         }
         output.say(rows.trim_fmt());
     }
+}
+
+/// Names of classes from a file, one a line.
+fn read_labels(path: &Path) -> anyhow::Result<Labels> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(Labels::new(text.lines()))
+}
+
+/// ImageNet's preprocessing, at the size that a network of photographs wants.
+fn photo(network: &Network) -> anyhow::Result<Preprocess> {
+    match (&network.input_shape()[..], Preprocess::IMAGENET) {
+        (&[3, h, w], Preprocess::Photo(imagenet)) if h == w && (1..=4096).contains(&h) => {
+            let (crop, shorter_side) = (h as u32, (h * 256).div_ceil(224) as u32);
+            Ok(Preprocess::Photo(Photo { shorter_side, crop, ..imagenet }))
+        }
+        (shape, _) => bail!("takes {shape:?} instead of square colour pictures"),
+    }
+}
+
+/// Probabilities as they are; the softmax of what are none.
+fn as_probabilities(output: Tensor) -> anyhow::Result<Tensor> {
+    let (shape, values) = (output.shape().clone(), output.to_f32().into_owned());
+    let classes = values.len() / output.batch().max(1);
+    let are = |sample: &[f32]| {
+        let sum: f32 = sample.iter().sum();
+        sample.iter().all(|&v| v >= 0.0) && (sum - 1.0).abs() < 1e-3
+    };
+    if values.chunks(classes).all(are) {
+        return Ok(output);
+    }
+    let softmax = |sample: &[f32]| {
+        let largest = sample.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let powers: Vec<f32> = sample.iter().map(|v| (v - largest).exp()).collect();
+        let sum: f32 = powers.iter().sum();
+        powers.into_iter().map(move |power| power / sum)
+    };
+    Ok(Tensor::new(shape, values.chunks(classes).flat_map(softmax).collect())?)
 }

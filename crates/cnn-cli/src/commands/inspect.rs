@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cnn::Network;
+use cnn::models::onnx::ImportOptions;
 use cnn::models::{self, weights_file};
 use serde::Serialize;
 
 use crate::load;
 use crate::output::{Output, table};
 
-/// Lists the layers of a model, or the tensors of a safetensors file.
+/// Lists the layers of a model or an ONNX file, or the tensors of a safetensors file.
 #[derive(Args)]
 pub(crate) struct Inspect {
     /// A model's name, or a file.
@@ -36,6 +37,13 @@ struct TensorLine {
 impl Inspect {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let path = Path::new(&self.what);
+        if let Some(path) = load::onnx_file(&self.what) {
+            let outline = models::onnx::read(path, &ImportOptions::default())?;
+            let inputs: Vec<&str> = outline.inputs.iter().map(|(name, _)| &name[..]).collect();
+            let batch = if outline.batched { "of any batch" } else { "of one sample, as it mixes those of a batch" };
+            let summary = format!("from {} to {}, {batch}", inputs.join(", "), outline.output);
+            return network(output, &self.what, &summary, &outline.network);
+        }
         let is_model = models::models().iter().any(|model| model.name == self.what);
         match !is_model && (path.exists() || path.extension().is_some()) {
             true => self.file(path, output),
@@ -45,34 +53,7 @@ impl Inspect {
 
     fn model(&self, output: &Output) -> anyhow::Result<()> {
         let model = load::model(&self.what)?;
-        let network = model.network()?;
-        output.say(format!("{}: {}", model.name, model.summary));
-        let mut rows = table(&["layer", "kind", "output", "parameters", "MFLOP"], 3..5);
-        let layers = layers(&network);
-        for layer in &layers {
-            rows.add_row([
-                layer.name.clone(),
-                layer.kind.clone(),
-                format!("{:?}", layer.output),
-                thousands(layer.parameters),
-                format!("{:.2}", layer.flops as f64 / 1e6),
-            ]);
-        }
-        output.say(rows.trim_fmt());
-        let (parameters, flops) = (network.parameter_count(), network.flops());
-        output.say(format!(
-            "input {}, {} parameters, {:.2} MFLOP an image",
-            network.input_shape(),
-            thousands(parameters),
-            flops as f64 / 1e6
-        ));
-        output.finish(&serde_json::json!({
-            "model": model.name,
-            "input": network.input_shape(),
-            "parameters": parameters,
-            "flops": flops,
-            "layers": layers,
-        }))
+        network(output, model.name, model.summary, &model.network()?)
     }
 
     fn file(&self, path: &Path, output: &Output) -> anyhow::Result<()> {
@@ -100,6 +81,37 @@ impl Inspect {
             "tensors": tensors,
         }))
     }
+}
+
+/// Lists the layers of a network.
+fn network(output: &Output, name: &str, summary: &str, network: &Network) -> anyhow::Result<()> {
+    output.say(format!("{name}: {summary}"));
+    let mut rows = table(&["layer", "kind", "output", "parameters", "MFLOP"], 3..5);
+    let layers = layers(network);
+    for layer in &layers {
+        rows.add_row([
+            layer.name.clone(),
+            layer.kind.clone(),
+            format!("{:?}", layer.output),
+            thousands(layer.parameters),
+            format!("{:.2}", layer.flops as f64 / 1e6),
+        ]);
+    }
+    output.say(rows.trim_fmt());
+    let (parameters, flops) = (network.parameter_count(), network.flops());
+    output.say(format!(
+        "input {}, {} parameters, {:.2} MFLOP an image",
+        network.input_shape(),
+        thousands(parameters),
+        flops as f64 / 1e6
+    ));
+    output.finish(&serde_json::json!({
+        "model": name,
+        "input": network.input_shape(),
+        "parameters": parameters,
+        "flops": flops,
+        "layers": layers,
+    }))
 }
 
 fn layers(network: &Network) -> Vec<Layer> {
