@@ -28,11 +28,12 @@ impl Pointwise {
         Pointwise { instructions, inputs, outputs: conv.out_channels, pixels }
     }
 
-    /// Floats of a panel and of a tile.
-    fn lengths(&self) -> [usize; 2] {
+    /// Floats of a panel, of a tile and of a copy of the output's gradients.
+    fn lengths(&self) -> [usize; 3] {
         let width = VECTORS * self.instructions.lanes();
-        let deepest = self.inputs.max(self.outputs).max(PIXELS * self.instructions.lanes());
-        [deepest * width, self.instructions.tile_rows() * width]
+        let depth = PIXELS.min(self.pixels) * self.instructions.lanes();
+        let deepest = self.inputs.max(self.outputs).max(depth);
+        [deepest * width, self.instructions.tile_rows() * width, self.outputs * depth]
     }
 }
 
@@ -138,18 +139,21 @@ impl<S: Simd> Task<S> for ToWeights<'_> {
     #[inline(always)]
     fn run(self, s: S) {
         let ToWeights { all: &Pointwise { inputs, outputs, pixels, .. }, input, dy, weights, scratch } = self;
-        let (panel, tile) = scratch.split_at_mut(self.all.lengths()[0]);
+        let [panel, tile, _] = self.all.lengths();
+        let (panel, scratch) = scratch.split_at_mut(panel);
+        let (tile, copy) = scratch.split_at_mut(tile);
         let plane = pixels * S::LANES;
         for pixel in (0..pixels).step_by(PIXELS) {
             let depth = PIXELS.min(pixels - pixel) * S::LANES;
+            // Every panel of channels reads them.
+            let dy = gather(dy, (pixel * S::LANES, plane), (outputs, depth), copy);
             for channel in (0..inputs).step_by(VECTORS * S::LANES) {
                 let channels = (VECTORS * S::LANES).min(inputs - channel);
                 let width = channels.next_multiple_of(S::LANES);
                 let place = (channel * plane + pixel * S::LANES, plane);
                 let panel = turn(input, place, (channels, width), &mut panel[..depth * width]);
-                let dy = &dy[pixel * S::LANES..];
-                let walk = |first: usize, length: usize| (first, RowMajor { length, stride: plane });
-                product::<S, _>(s, (dy, plane, walk), (panel, depth, width), outputs, tile, |o, column, sums| {
+                let walk = |first: usize, length: usize| (first, RowMajor { length, stride: depth });
+                product::<S, _>(s, (dy, depth, walk), (panel, depth, width), outputs, tile, |o, column, sums| {
                     let weights = &mut weights[o * inputs + channel + column..o * inputs + channel + channels];
                     weights.iter_mut().zip(sums).for_each(|(weight, sum)| *weight += sum);
                 });
