@@ -15,6 +15,9 @@ const PIXELS: usize = 16;
 /// Vectors of a tile.
 const VECTORS: usize = 2;
 
+/// Panels of so many pixels that are copied at a time, from neighbouring cache lines.
+const PANELS: usize = 4;
+
 pub(super) struct Pointwise {
     instructions: Instructions,
     inputs: usize,
@@ -28,11 +31,11 @@ impl Pointwise {
         Pointwise { instructions, inputs, outputs: conv.out_channels, pixels }
     }
 
-    /// Floats of a panel, of a tile and of a copy of the output's gradients.
+    /// Floats of the panels, of a tile and of a copy of the output's gradients.
     fn lengths(&self) -> [usize; 3] {
         let width = VECTORS * self.instructions.lanes();
         let depth = PIXELS.min(self.pixels) * self.instructions.lanes();
-        let deepest = self.inputs.max(self.outputs).max(depth);
+        let deepest = (PANELS * self.inputs.max(self.outputs)).max(depth);
         [deepest * width, self.instructions.tile_rows() * width, self.outputs * depth]
     }
 }
@@ -83,15 +86,22 @@ impl<S: Simd> Task<S> for Forward<'_> {
         let Forward { all: &Pointwise { inputs, outputs, pixels, .. }, input, weights, bias, output, scratch } = self;
         let (panel, tile) = scratch.split_at_mut(self.all.lengths()[0]);
         let plane = pixels * S::LANES;
-        for pixel in (0..pixels).step_by(VECTORS) {
-            let width = VECTORS.min(pixels - pixel) * S::LANES;
-            let panel = gather(input, (pixel * S::LANES, plane), (inputs, width), panel);
-            let walk = |first: usize, length: usize| (first, RowMajor { length, stride: inputs });
-            product::<S, _>(s, (weights, inputs, walk), (panel, inputs, width), outputs, tile, |o, column, sums| {
-                let output = &mut output[o * plane + pixel * S::LANES + column..];
-                let bias = bias.map_or(0.0, |bias| bias[o]);
-                output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum + bias);
-            });
+        for place in (0..plane).step_by(PANELS * VECTORS * S::LANES) {
+            for (place, panel, width) in panels::<S>(input, (place, plane), inputs, panel) {
+                let walk = |first: usize, length: usize| (first, RowMajor { length, stride: inputs });
+                product::<S, _>(
+                    s,
+                    (weights, inputs, walk),
+                    (panel, inputs, width),
+                    outputs,
+                    tile,
+                    |o, column, sums| {
+                        let output = &mut output[o * plane + place + column..];
+                        let bias = bias.map_or(0.0, |bias| bias[o]);
+                        output.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum + bias);
+                    },
+                );
+            }
         }
     }
 }
@@ -111,18 +121,18 @@ impl<S: Simd> Task<S> for ToInput<'_, '_> {
         let ToInput { all: &Pointwise { inputs, outputs, pixels, .. }, dy, weights, dx, fresh, scratch } = self;
         let (panel, tile) = scratch.split_at_mut(self.all.lengths()[0]);
         let plane = pixels * S::LANES;
-        for pixel in (0..pixels).step_by(VECTORS) {
-            let width = VECTORS.min(pixels - pixel) * S::LANES;
-            let panel = gather(dy, (pixel * S::LANES, plane), (outputs, width), panel);
-            // The weights as they lie, read down their columns.
-            let walk = |first: usize, length: usize| (first * inputs, Panel { length, width: inputs });
-            product::<S, _>(s, (weights, 1, walk), (panel, outputs, width), inputs, tile, |c, column, sums| {
-                let dx = &mut dx[c * plane + pixel * S::LANES + column..][..S::LANES];
-                match fresh {
-                    true => dx.copy_from_slice(sums),
-                    false => dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx += sum),
-                }
-            });
+        for place in (0..plane).step_by(PANELS * VECTORS * S::LANES) {
+            for (place, panel, width) in panels::<S>(dy, (place, plane), outputs, panel) {
+                // The weights as they lie, read down their columns.
+                let walk = |first: usize, length: usize| (first * inputs, Panel { length, width: inputs });
+                product::<S, _>(s, (weights, 1, walk), (panel, outputs, width), inputs, tile, |c, column, sums| {
+                    let dx = &mut dx[c * plane + place + column..][..S::LANES];
+                    match fresh {
+                        true => dx.copy_from_slice(sums),
+                        false => dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx += sum),
+                    }
+                });
+            }
         }
     }
 }
@@ -160,6 +170,29 @@ impl<S: Simd> Task<S> for ToWeights<'_> {
             }
         }
     }
+}
+
+/// Copies the pixels from a place on of each of some planes into panels: where each begins in a plane, itself, and its width.
+#[inline(always)]
+fn panels<'a, S: Simd>(
+    from: &[f32],
+    (start, plane): (usize, usize),
+    count: usize,
+    panels: &'a mut [f32],
+) -> impl Iterator<Item = (usize, &'a [f32], usize)> {
+    let widest = VECTORS * S::LANES;
+    let length = (PANELS * widest).min(plane - start);
+    for channel in 0..count {
+        let pieces = from[channel * plane + start..][..length].chunks(widest);
+        for (panel, piece) in panels.chunks_exact_mut(count * widest).zip(pieces) {
+            panel[channel * piece.len()..][..piece.len()].copy_from_slice(piece);
+        }
+    }
+    let panels = panels.chunks_exact(count * widest);
+    (0..length).step_by(widest).zip(panels).map(move |(place, panel)| {
+        let width = widest.min(length - place);
+        (start + place, &panel[..count * width], width)
+    })
 }
 
 /// Copies `width` floats of each of some planes side by side.
