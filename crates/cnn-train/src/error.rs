@@ -51,6 +51,14 @@ pub enum Error {
         /// Bytes that there were.
         bytes: usize,
     },
+    /// Another worker of a parallel training has ended, or sent what it should not have.
+    #[error("worker {worker}: {reason}")]
+    Worker {
+        /// Its rank.
+        worker: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// From the network, its weights or its backend.
     #[error(transparent)]
     Core(#[from] cnn_core::Error),

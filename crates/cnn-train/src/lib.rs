@@ -2,7 +2,7 @@
 //!
 //! What happens in one step is the backend's ([`cnn_core::Trainer`]); this crate feeds it batches ([`data`]), moves
 //! the learning rate ([`Schedule`]), judges ([`metrics`]) and saves ([`Checkpoint`]). [`Fit`] puts these together.
-//! [`codec`] makes gradients small enough to be sent between workers.
+//! [`parallel`] spreads it over workers; [`codec`] makes gradients small enough to be sent between them.
 
 #![deny(unsafe_code)]
 
@@ -14,6 +14,7 @@ mod schedule;
 pub mod codec;
 pub mod data;
 pub mod metrics;
+pub mod parallel;
 
 pub use checkpoint::{Checkpoint, Record, TrainedOn};
 pub use error::{Error, Result};
