@@ -32,6 +32,7 @@
 #![forbid(unsafe_code)]
 
 mod backends;
+mod ocl_codec;
 mod split;
 
 pub use split::Split;
@@ -45,8 +46,9 @@ pub use cnn_core::{
 };
 pub use cnn_cpu::Cpu;
 pub use cnn_ocl::Ocl;
-/// The devices of OpenCL, where its library may be, and the tuner of its kernels.
+/// The devices of OpenCL, where its library may be, the tuner of its kernels, and codecs of gradients.
 pub mod opencl {
+    pub use crate::ocl_codec::OclCodec;
     pub use cnn_ocl::device::{Found, LIBRARIES, Traits, devices, find};
     pub use cnn_ocl::ops::convolution_rows;
     pub use cnn_ocl::tuning::{Outcome, Tried, Tuning, tune, write_tuning};

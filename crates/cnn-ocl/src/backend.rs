@@ -32,8 +32,7 @@ impl Ocl {
         OclBuilder::default()
     }
 
-    #[cfg(test)]
-    pub(crate) fn driver(&self) -> &Driver {
+    pub(crate) fn driver(&self) -> &Arc<Driver> {
         &self.driver
     }
 

@@ -9,6 +9,7 @@
 mod backend;
 mod buffer;
 mod ceilings;
+pub mod codec;
 pub mod device;
 mod driver;
 mod format;

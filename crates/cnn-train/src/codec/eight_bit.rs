@@ -7,9 +7,6 @@ use super::rows::Row;
 use super::{BLOCK, CodeTable, Codec, Onto, Scaling};
 use crate::Result;
 
-/// The bits of infinity. Magnitudes with these or more are not finite.
-const INFINITY: u32 = 0x7f80_0000;
-
 /// So many numbers are out of every cache before somebody reads them.
 const PAST_CACHES: usize = 1 << 22;
 
@@ -73,6 +70,11 @@ impl EightBit {
         self.row.name()
     }
 
+    /// An error unless so many numbers take so many bytes.
+    pub fn check(&self, count: usize, bytes: usize) -> Result<()> {
+        layout::check(self.name(), count, self.encoded_bytes(count), bytes)
+    }
+
     /// How codes lie, after the one scale where there is one for all.
     fn layout(&self) -> Layout {
         match self.scaling {
@@ -85,29 +87,6 @@ impl EightBit {
     fn front(&self, count: usize) -> usize {
         if self.scaling == Scaling::Block || count == 0 { 0 } else { SCALE }
     }
-
-    /// The scale of all numbers.
-    fn scale_of_all(&self, pool: &ThreadPool, values: &[f32]) -> f32 {
-        let largest = layout::largest(pool, values, |piece| self.row.largest_magnitude(piece));
-        match self.scaling {
-            Scaling::Offset(offset) if largest < INFINITY => 10f64.powi(offset.into()) as f32,
-            _ => scale_of(largest),
-        }
-    }
-}
-
-/// The scale of numbers by the bits of their largest magnitude.
-fn scale_of(largest: u32) -> f32 {
-    match f32::from_bits(largest) {
-        _ if largest >= INFINITY => f32::NAN,
-        magnitude if magnitude < f32::MIN_POSITIVE => 0.0,
-        magnitude => magnitude,
-    }
-}
-
-/// What numbers are multiplied by; with a scale that is none, all become 0.
-fn reciprocal(scale: f32) -> f32 {
-    if scale > 0.0 { 1.0 / scale } else { 0.0 }
 }
 
 fn read_scale(bytes: &[u8]) -> f32 {
@@ -126,19 +105,20 @@ impl Codec for EightBit {
     }
 
     fn encode_into(&self, pool: &ThreadPool, values: &[f32], bytes: &mut [u8]) -> Result<()> {
-        layout::check(self.name(), values.len(), self.encoded_bytes(values.len()), bytes.len())?;
+        self.check(values.len(), bytes.len())?;
         let (front, bytes) = bytes.split_at_mut(self.front(values.len()));
         if front.is_empty() {
             self.layout().encode(pool, values, bytes, |values, head, codes| {
-                let scale = scale_of(self.row.largest_magnitude(values));
+                let scale = self.scaling.scale(self.row.largest_magnitude(values));
                 head.copy_from_slice(&scale.to_le_bytes());
-                self.row.encode(values, reciprocal(scale), codes);
+                self.row.encode(values, Scaling::reciprocal(scale), codes);
             });
             return Ok(());
         }
-        let scale = self.scale_of_all(pool, values);
+        let largest = layout::largest(pool, values, |piece| self.row.largest_magnitude(piece));
+        let scale = self.scaling.scale(largest);
         front.copy_from_slice(&scale.to_le_bytes());
-        let reciprocal = reciprocal(scale);
+        let reciprocal = Scaling::reciprocal(scale);
         self.layout().encode(pool, values, bytes, |values, _, codes| {
             self.row.encode(values, reciprocal, codes);
         });
@@ -146,7 +126,7 @@ impl Codec for EightBit {
     }
 
     fn decode_onto(&self, pool: &ThreadPool, bytes: &[u8], values: &mut [f32], onto: Onto) -> Result<()> {
-        layout::check(self.name(), values.len(), self.encoded_bytes(values.len()), bytes.len())?;
+        self.check(values.len(), bytes.len())?;
         let past_caches = values.len() >= PAST_CACHES;
         let (front, bytes) = bytes.split_at(self.front(values.len()));
         if front.is_empty() {

@@ -66,8 +66,9 @@ pub enum Onto {
 }
 
 impl Onto {
+    /// Puts a number that was decoded.
     #[inline]
-    fn put(self, to: &mut f32, value: f32) {
+    pub fn put(self, to: &mut f32, value: f32) {
         match self {
             Onto::Replace => *to = value,
             Onto::Add => *to += value,

@@ -19,7 +19,25 @@ pub enum Scaling {
     Offset(i8),
 }
 
+/// The bits of infinity. Magnitudes with these or more are not finite.
+const INFINITY: u32 = 0x7f80_0000;
+
 impl Scaling {
+    /// The scale of numbers by the bits of their largest magnitude: NaN where they are not all finite, 0 where they are to become 0.
+    pub fn scale(self, largest: u32) -> f32 {
+        match (self, f32::from_bits(largest)) {
+            _ if largest >= INFINITY => f32::NAN,
+            (Scaling::Offset(offset), _) => 10f64.powi(offset.into()) as f32,
+            (_, magnitude) if magnitude < f32::MIN_POSITIVE => 0.0,
+            (_, magnitude) => magnitude,
+        }
+    }
+
+    /// What numbers are multiplied by; with a scale that is none, all become 0.
+    pub fn reciprocal(scale: f32) -> f32 {
+        if scale > 0.0 { 1.0 / scale } else { 0.0 }
+    }
+
     /// An error where an offset is out of range.
     pub(super) fn check(self) -> Result<()> {
         match self {
