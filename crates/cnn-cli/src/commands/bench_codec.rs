@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
+use cnn::Ocl;
+use cnn::opencl::OclCodec;
 use cnn::train::codec::{self, Codec, Scaling};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,6 +40,9 @@ pub(crate) struct Codecs {
     /// Each type as in the paper otherwise.
     #[arg(long, allow_hyphen_values = true)]
     scaling: Option<Scaling>,
+    /// Where the eight-bit types are encoded: cpu, or an OpenCL device, as ocl or ocl:N. Times there include copies to it and back.
+    #[arg(long, default_value = "cpu")]
+    backend: String,
     /// Seed of the numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -75,12 +81,17 @@ impl Codecs {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let counts = [self.numbers, self.timed, self.reps, self.threads.unwrap_or(1)];
         ensure!(!counts.contains(&0), "--numbers, --timed, --reps and --threads must be at least 1");
+        let device = self.device()?;
         let names: Vec<String> = match self.types.is_empty() {
-            true => codec::NAMES.map(str::to_string).into(),
+            true => codec::NAMES
+                .into_iter()
+                .filter(|name| device.is_none() || codec::table(name).is_some())
+                .map(str::to_string)
+                .collect(),
             false => self.types.clone(),
         };
         // Before the long work: names that there are.
-        names.iter().try_for_each(|name| codec::find(name).map(|_| ()))?;
+        names.iter().try_for_each(|name| self.codec(device.as_ref(), name, 0).map(|_| ()))?;
         let pool = ThreadPoolBuilder::new().num_threads(self.threads.unwrap_or(0)).build()?;
         let mut timing = Timing::new(&pool, self)?;
         output.say(format!(
@@ -91,14 +102,14 @@ impl Codecs {
         ));
         let mut rows = names
             .iter()
-            .map(|name| timing.row(name, self.codec(name, 0)?.as_ref()))
+            .map(|name| timing.row(name, self.codec(device.as_ref(), name, 0)?.as_ref()))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let bandwidth = timing.bandwidth;
         drop(timing);
         for distribution in &DISTRIBUTIONS {
             let values = sample(distribution.deviation, self.numbers, self.seed)?;
             for row in &mut rows {
-                let codec = self.codec(&row.name, distribution.offset)?;
+                let codec = self.codec(device.as_ref(), &row.name, distribution.offset)?;
                 let [absolute, relative] = errors(&pool, codec.as_ref(), &values)?;
                 row.relative_error_percent.insert(distribution.name, 100.0 * relative);
                 row.mean_absolute_error.insert(distribution.name, absolute);
@@ -106,6 +117,7 @@ impl Codecs {
         }
         show(output, &rows);
         output.finish(&serde_json::json!({
+            "backend": self.backend,
             "threads": pool.current_num_threads(),
             "numbers": self.numbers,
             "timed_numbers": self.timed,
@@ -115,8 +127,8 @@ impl Codecs {
     }
 
     /// The codec, its exponent offset where the paper has it for N(0, 1), plus `more`.
-    fn codec(&self, name: &str, more: i8) -> anyhow::Result<std::sync::Arc<dyn Codec>> {
-        if codec::table(name).is_none() {
+    fn codec(&self, device: Option<&Ocl>, name: &str, more: i8) -> anyhow::Result<Arc<dyn Codec>> {
+        if codec::table(name).is_none() && device.is_none() {
             return Ok(codec::find(name)?);
         }
         let scaling = match (self.scaling, name) {
@@ -126,7 +138,19 @@ impl Codecs {
             (None, codec::static_tree::NAME) => Scaling::Offset(1 + more),
             (None, _) => Scaling::Tensor,
         };
-        Ok(codec::find_scaled(name, scaling)?)
+        Ok(match device {
+            Some(device) => OclCodec::new(device, name, scaling)?,
+            None => codec::find_scaled(name, scaling)?,
+        })
+    }
+
+    /// The OpenCL device that `--backend` asks for.
+    fn device(&self) -> anyhow::Result<Option<Ocl>> {
+        match self.backend.split_once(':').unwrap_or((&self.backend, "")) {
+            ("cpu", "") => Ok(None),
+            ("ocl", selector) => Ok(Some(Ocl::new(selector)?)),
+            _ => bail!("codecs run on cpu, ocl and ocl:N, not on {:?}", self.backend),
+        }
     }
 
     /// How often encoding reads each number: a scale for all of them takes a pass of its own.
