@@ -6,6 +6,7 @@ use cnn_core::backend::{GradientSink, KeepGradients};
 use cnn_core::layers::{Init, Linear, Role, Softmax};
 use cnn_core::{Backend, CompileOptions, Error, Network, Recipe, Reference, Tensor, Weights};
 
+use crate::shared_batches::{gradients_that_a_sink_settles, parts_of_a_batch};
 use crate::{assert_close, cases, difference, uniform, whole_networks};
 
 /// Runs the whole suite on a backend.
@@ -191,7 +192,7 @@ pub fn shared_plan(backend: &dyn Backend) {
 
 /// Collects every gradient under its name.
 #[derive(Default)]
-struct Collect(Vec<(String, Vec<f32>)>);
+pub(crate) struct Collect(pub(crate) Vec<(String, Vec<f32>)>);
 
 impl GradientSink for Collect {
     fn ready(&mut self, name: &str, gradient: &mut [f32]) -> cnn_core::Result<()> {
@@ -205,6 +206,8 @@ pub fn training(backend: &dyn Backend) {
     let mut networks: Vec<Network> = cases().iter().map(|case| case.classifier().expect("cases fit")).collect();
     networks.extend(whole_networks().expect("they fit"));
     training_of(backend, networks);
+    gradients_that_a_sink_settles(backend);
+    parts_of_a_batch(backend);
     labels_that_do_not_fit(backend);
     outputs_that_are_no_classes(backend);
 }
@@ -224,6 +227,8 @@ pub fn training_of_few(backend: &dyn Backend) {
     assert_eq!(networks.len(), LACKING.len());
     networks.extend(whole_networks().expect("they fit"));
     training_of(backend, networks);
+    gradients_that_a_sink_settles(backend);
+    parts_of_a_batch(backend);
 }
 
 fn training_of(backend: &dyn Backend, networks: Vec<Network>) {

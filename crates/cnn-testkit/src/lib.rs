@@ -17,6 +17,7 @@ mod shapes;
 
 pub mod conformance;
 pub mod gradient_check;
+mod shared_batches;
 
 pub use cases::{Case, cases, whole_networks};
 pub use compare::{Difference, assert_close, difference};

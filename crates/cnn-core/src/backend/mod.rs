@@ -51,11 +51,15 @@ pub trait Session: Send {
 
 /// Learns on one device, one mini-batch at a time.
 pub trait Trainer: Send {
-    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final; where
-    /// the step learns a part of the layers ([`Recipe::partial`]), of that part's alone.
+    /// Forward, loss and backward over a batch; `ready` is told of each parameter's gradient as soon as it is final, and asked to
+    /// settle it in the end; where the step learns a part of the layers ([`Recipe::partial`]), of that part's alone.
     /// The loss is the mean softmax cross-entropy, over the network's output where it does not end in a softmax and
     /// over that softmax's input where it does.
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats>;
+
+    /// That the samples of the batches to come are the ones from number `first` of batches that workers share, so that layers draw
+    /// for them what they would in the whole one. Where a trainer does not know this, all workers draw the same.
+    fn count_samples_from(&mut self, _first: usize) {}
 
     /// A whole step: [`gradients`](Self::gradients), then [`update`](Self::update). Where the recipe asks for asynchronous
     /// updates, several of them, one for each part of the batch ([`Recipe::asynchronous`]); the loss is then the mean over the
@@ -111,10 +115,17 @@ pub trait Trainer: Send {
 }
 
 /// Is told as soon as a parameter's gradient is final, the last layer first, so that an exchange between workers can
-/// overlap the rest of the backward pass.
+/// overlap the rest of the backward pass; and asked for what came of it when that is over.
 pub trait GradientSink: Send {
-    /// The gradient of the parameter `name`; what is left in it is what [`Trainer::update`] uses.
+    /// The gradient of the parameter `name`.
     fn ready(&mut self, name: &str, gradient: &mut [f32]) -> Result<()>;
+
+    /// Comes once for each parameter that [`ready`](Self::ready) was told of, in the same order, after the whole backward pass and before
+    /// [`Trainer::gradients`] returns. `gradient` is as `ready` left it; what is left in it now is what [`Trainer::update`]
+    /// uses, and what bounds on gradients are taken of.
+    fn settle(&mut self, _name: &str, _gradient: &mut [f32]) -> Result<()> {
+        Ok(())
+    }
 
     /// Whether it looks at gradients. Where it does not, those of a device stay there and `ready` need not be called.
     fn is_listening(&self) -> bool {

@@ -43,10 +43,16 @@ impl Dropout {
 /// over a counter, so that any part of a batch can be drawn by itself.
 #[inline(always)]
 fn uniform(seed: u64, index: u64) -> f32 {
-    let mut z = seed.wrapping_add((index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut z = counted_from(seed, index + 1);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+}
+
+/// The seed with which index 0 draws what `index` draws with `seed`.
+#[inline(always)]
+pub(crate) fn counted_from(seed: u64, index: u64) -> u64 {
+    seed.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 impl Operation for Dropout {

@@ -68,6 +68,7 @@ pub use concat::Concat;
 pub use constant::Constant;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub(crate) use dropout::counted_from;
 pub use flatten::Flatten;
 pub use global_avg_pool::GlobalAvgPool;
 pub use linear::Linear;

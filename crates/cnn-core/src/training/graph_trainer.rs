@@ -125,6 +125,17 @@ impl<K: LayerKernels> GraphTrainer<K> {
                 ready.ready(&l.parameter.name, slope)?;
             }
         }
+        self.settle(ready)
+    }
+
+    fn settle(&mut self, ready: &mut dyn GradientSink) -> Result<()> {
+        for node in (0..self.learner.depth).rev().filter(|&node| self.learner.is_due(node)) {
+            for (l, slope) in
+                self.learner.learned[node].iter().zip(&mut self.slopes[node]).filter(|(l, _)| l.is_learned())
+            {
+                ready.settle(&l.parameter.name, slope)?;
+            }
+        }
         Ok(())
     }
 }
@@ -197,6 +208,10 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
         }
         self.backward(batch, ready)?;
         Ok(stats)
+    }
+
+    fn count_samples_from(&mut self, first: usize) {
+        self.learner.count_samples_from(first);
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::partial::Turns;
 use super::{Moment, Optimizer};
 use crate::backend::Recipe;
-use crate::layers::{Mode, Role};
+use crate::layers::{Mode, Role, counted_from};
 use crate::network::{NamedParameter, Node};
 use crate::{Error, Layer, Network, Result, Shape, Tensor, ValueId, Weights};
 
@@ -72,6 +72,8 @@ pub struct Learner {
     /// As `values`.
     pub learned: Vec<Vec<Learned>>,
     recipe: Recipe,
+    /// Number of a batch's first sample in the one that workers share.
+    first_sample: usize,
     step: u64,
     turns: Turns,
     /// By node: whether the step to come learns its parameters.
@@ -116,7 +118,9 @@ impl Learner {
             .map_err(|reason| Error::Recipe { reason })?;
         let (network, recipe) = (network.clone(), recipe.clone());
         let (due, wanted) = (vec![false; nodes.len()], vec![false; network.value_count()]);
-        let mut learner = Learner { network, depth, logits, values, learned, recipe, step: 0, turns, due, wanted };
+        let (first_sample, step) = (0, 0);
+        let mut learner =
+            Learner { network, depth, logits, values, learned, recipe, first_sample, step, turns, due, wanted };
         learner.come_to(0);
         Ok(learner)
     }
@@ -149,7 +153,14 @@ impl Learner {
     pub fn mode(&self, node: usize, first_sample: usize) -> Mode {
         let seed =
             self.recipe.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
+        let elements = self.network.shape(self.network.output_of(node)).elements() as u64;
+        let seed = counted_from(seed, elements.wrapping_mul(self.first_sample as u64));
         Mode::Training { seed, first_sample }
+    }
+
+    /// As [`Trainer::count_samples_from`](crate::Trainer::count_samples_from).
+    pub fn count_samples_from(&mut self, first: usize) {
+        self.first_sample = first;
     }
 
     /// That the loss is no number, where `is_finite` tells of each value.

@@ -40,6 +40,10 @@ impl Trainer for CpuTrainer {
         self.pool.install(|| self.inner.gradients(images, labels, ready))
     }
 
+    fn count_samples_from(&mut self, first: usize) {
+        self.inner.count_samples_from(first);
+    }
+
     fn method(&self) -> String {
         format!("layer by layer: {}", self.reason)
     }

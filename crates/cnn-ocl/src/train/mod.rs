@@ -47,6 +47,13 @@ pub(crate) struct OclTrainer {
     driver: Driver,
 }
 
+/// A parameter's gradient, on the host.
+struct Told {
+    node: usize,
+    place: usize,
+    slope: Vec<f32>,
+}
+
 /// Sizes of batches whose launches are kept.
 const SIZES: usize = 4;
 
@@ -132,6 +139,7 @@ impl OclTrainer {
         // Who looks at gradients sees none of a loss that is no number.
         let is_listening = ready.is_listening();
         let stats = if is_listening { Some(self.stats(batch)?) } else { None };
+        let mut told = Vec::new();
         let mut passes = steps.backward.iter_mut().peekable();
         for node in (0..self.learner.depth).rev() {
             if let Some(pass) = passes.next_if(|pass| pass.node == node) {
@@ -142,21 +150,32 @@ impl OclTrainer {
                 }
             }
             if is_listening {
-                self.tell(node, ready)?;
+                self.tell(node, ready, &mut told)?;
             }
         }
+        self.settle(told, ready)?;
         match stats {
             Some(stats) => Ok(stats),
             None => self.stats(batch),
         }
     }
 
-    /// Shows the gradients of a node's parameters, and takes them back as they are left.
-    fn tell(&self, node: usize, ready: &mut dyn GradientSink) -> Result<()> {
+    /// Shows the gradients of a node's parameters, which go to `told` as they are left.
+    fn tell(&self, node: usize, ready: &mut dyn GradientSink, told: &mut Vec<Told>) -> Result<()> {
         for (place, l) in self.learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
             let (mut slope, offset) = (vec![0.0; l.length()], self.parameters.offset(node, place));
             launch::read_part(&self.queue, &self.parameters.gradient, offset, &mut slope)?;
             ready.ready(&l.parameter.name, &mut slope)?;
+            told.push(Told { node, place, slope });
+        }
+        Ok(())
+    }
+
+    /// Asks what came of gradients, and takes them back to the device.
+    fn settle(&self, told: Vec<Told>, ready: &mut dyn GradientSink) -> Result<()> {
+        for Told { node, place, mut slope } in told {
+            ready.settle(&self.learner.learned[node][place].parameter.name, &mut slope)?;
+            let offset = self.parameters.offset(node, place);
             launch::write_part(&self.queue, &mut self.parameters.gradient.share()?, offset, &slope)?;
         }
         Ok(())
@@ -193,6 +212,10 @@ impl Trainer for OclTrainer {
             self.forget();
         }
         result
+    }
+
+    fn count_samples_from(&mut self, first: usize) {
+        self.learner.count_samples_from(first);
     }
 
     fn method(&self) -> String {

@@ -184,6 +184,10 @@ impl Trainer for AsynchronousTrainer {
         Ok(all)
     }
 
+    fn count_samples_from(&mut self, first: usize) {
+        self.inner.count_samples_from(first);
+    }
+
     fn method(&self) -> String {
         let threads = match self.own.len() {
             1 => "on one thread",

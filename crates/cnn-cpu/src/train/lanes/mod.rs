@@ -88,12 +88,8 @@ impl LaneTrainer {
 impl Trainer for LaneTrainer {
     fn gradients(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> Result<StepStats> {
         let stats = self.on_batch(images, labels, &|| false, Work::gradients)??;
-        let Work { learner, passes, groups, .. } = &mut self.work;
-        for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
-            for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
-                ready.ready(&l.parameter.name, &mut groups[passes.range(node, place)])?;
-            }
-        }
+        self.work.tell(|name, gradient| ready.ready(name, gradient))?;
+        self.work.tell(|name, gradient| ready.settle(name, gradient))?;
         Ok(stats)
     }
 
@@ -129,6 +125,10 @@ impl Trainer for LaneTrainer {
             work.update(learning_rate, workers);
             Ok(stats)
         })?
+    }
+
+    fn count_samples_from(&mut self, first: usize) {
+        self.work.learner.count_samples_from(first);
     }
 
     fn method(&self) -> String {
@@ -191,6 +191,17 @@ impl Work {
             }
         }
         Ok(stats)
+    }
+
+    /// Shows the gradients that are due, the last layer's first.
+    fn tell(&mut self, mut to: impl FnMut(&str, &mut [f32]) -> Result<()>) -> Result<()> {
+        let Work { learner, passes, groups, .. } = self;
+        for node in (0..learner.depth).rev().filter(|&node| learner.is_due(node)) {
+            for (place, l) in learner.learned[node].iter().enumerate().filter(|(_, l)| l.is_learned()) {
+                to(&l.parameter.name, &mut groups[passes.range(node, place)])?;
+            }
+        }
+        Ok(())
     }
 
     /// The optimiser's step.
