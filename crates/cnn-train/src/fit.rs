@@ -9,7 +9,8 @@ use cnn_core::{Backend, Initialization, Network, Optimizer, Recipe, Trainer, Wei
 use cnn_models::{Normalization, Preprocess};
 
 use crate::checkpoint::{Checkpoint, Record};
-use crate::data::{Augmentation, Batches, Dataset, Order, for_each_batch};
+use crate::company::{Alone, Company, Total};
+use crate::data::{Augmentation, Batches, Dataset, Order, Share, for_each_batch};
 use crate::metrics::{Confusion, evaluate};
 use crate::schedule::{Course, Schedule, warm_up};
 use crate::{Error, Result};
@@ -176,21 +177,75 @@ const TEST_BATCH: usize = 250;
 impl Fit<'_> {
     /// Trains from fresh weights.
     pub fn run(&self, observer: &mut dyn Observer) -> Result<Checkpoint> {
-        self.settings.check()?;
-        let weights = Weights::initial(self.network, self.settings.seed, self.settings.initialization)?;
-        self.run_from(&weights, observer)
+        self.run_in(&mut Alone, observer)
     }
 
     /// Trains from given weights: fine-tuning. Nothing is known of how they came about, and the first epoch is the first.
     pub fn run_from(&self, weights: &Weights, observer: &mut dyn Observer) -> Result<Checkpoint> {
-        self.settings.check()?;
-        let trainer = self.backend.compile_training(self.network, weights, &self.settings.recipe())?;
-        self.epochs(trainer, Vec::new(), observer)
+        self.run_from_in(&mut Alone, weights, observer)
     }
 
     /// Goes on where `checkpoint` stopped. The settings may differ in the number of epochs and in the patience only.
     pub fn resume(&self, checkpoint: &Checkpoint, observer: &mut dyn Observer) -> Result<Checkpoint> {
-        let Record { model, images, classes, settings, epochs, .. } = &checkpoint.record;
+        self.resume_in(&mut Alone, checkpoint, observer)
+    }
+
+    /// As [`run`](Self::run), in company.
+    pub(crate) fn run_in(&self, company: &mut dyn Company, observer: &mut dyn Observer) -> Result<Checkpoint> {
+        let begin = || {
+            self.settings.check()?;
+            let weights = Weights::initial(self.network, self.settings.seed, self.settings.initialization)?;
+            Ok((self.trainer(&weights)?, Vec::new()))
+        };
+        self.go_through(begin, company, observer)
+    }
+
+    /// As [`run_from`](Self::run_from), in company.
+    pub(crate) fn run_from_in(
+        &self,
+        company: &mut dyn Company,
+        weights: &Weights,
+        observer: &mut dyn Observer,
+    ) -> Result<Checkpoint> {
+        self.go_through(|| Ok((self.trainer(weights)?, Vec::new())), company, observer)
+    }
+
+    /// As [`resume`](Self::resume), in company.
+    pub(crate) fn resume_in(
+        &self,
+        company: &mut dyn Company,
+        checkpoint: &Checkpoint,
+        observer: &mut dyn Observer,
+    ) -> Result<Checkpoint> {
+        let begin = || {
+            self.check_resumed(&checkpoint.record)?;
+            let mut trainer = self.trainer(&checkpoint.weights)?;
+            trainer.restore(&checkpoint.state)?;
+            Ok((trainer, checkpoint.record.epochs.clone()))
+        };
+        self.go_through(begin, company, observer)
+    }
+
+    fn trainer(&self, weights: &Weights) -> Result<Box<dyn Trainer>> {
+        self.settings.check()?;
+        Ok(self.backend.compile_training(self.network, weights, &self.settings.recipe())?)
+    }
+
+    /// Whatever goes wrong, the company hears of it.
+    fn go_through(
+        &self,
+        begin: impl FnOnce() -> Result<(Box<dyn Trainer>, Vec<EpochReport>)>,
+        company: &mut dyn Company,
+        observer: &mut dyn Observer,
+    ) -> Result<Checkpoint> {
+        let result = begin().and_then(|(trainer, done)| self.epochs(trainer, done, company, observer));
+        company.part(result.as_ref().err());
+        result
+    }
+
+    /// That what a checkpoint is of is what this training goes on with.
+    fn check_resumed(&self, record: &Record) -> Result<()> {
+        let Record { model, images, classes, settings, .. } = record;
         let Settings { epochs: wanted, patience, .. } = self.settings;
         let same = Settings { epochs: wanted, patience, ..settings.clone() } == self.settings;
         if !same || model != self.network.name() || *images != self.train.len() {
@@ -207,20 +262,22 @@ impl Fit<'_> {
             let reason = format!("the checkpoint's classes {classes:?} are not {:?}", self.train.classes());
             return Err(Error::Setting(reason));
         }
-        let recipe = self.settings.recipe();
-        let mut trainer = self.backend.compile_training(self.network, &checkpoint.weights, &recipe)?;
-        trainer.restore(&checkpoint.state)?;
-        self.epochs(trainer, epochs.clone(), observer)
+        Ok(())
     }
 
     fn epochs(
         &self,
         mut trainer: Box<dyn Trainer>,
         done: Vec<EpochReport>,
+        company: &mut dyn Company,
         observer: &mut dyn Observer,
     ) -> Result<Checkpoint> {
-        self.settings.check()?;
-        self.check_save()?;
+        let (leads, mut silent) = (company.leads(), Silent);
+        let observer: &mut dyn Observer = if leads { observer } else { &mut silent };
+        company.check(&self.settings)?;
+        if leads {
+            self.check_save()?;
+        }
         self.train.check(self.network)?;
         self.test.check(self.network)?;
         self.settings.augmentation.check(self.preprocess.fitted_shape())?;
@@ -237,17 +294,22 @@ impl Fit<'_> {
             settings: self.settings.clone(),
             epochs: done,
         };
-        observer.start(&trainer.method());
         let mut checkpoint = Checkpoint { weights: trainer.weights()?, state: trainer.state()?, record };
+        company.meet(self, &checkpoint)?;
+        observer.start(&trainer.method());
         for epoch in checkpoint.record.epochs.len()..self.settings.epochs {
             if self.settings.is_over(&checkpoint.record.epochs) {
                 break;
             }
-            let report = self.epoch(trainer.as_mut(), &preprocess, &checkpoint.record.epochs, observer)?;
+            let report = self.epoch((trainer.as_mut(), company), &preprocess, &checkpoint.record.epochs, observer)?;
             checkpoint.weights = trainer.weights()?;
             checkpoint.state = trainer.state()?;
+            if !leads {
+                checkpoint.record.epochs.push(company.agree(report)?);
+                continue;
+            }
             let (report, confusion) = self.judge(&checkpoint.weights, &preprocess, report)?;
-            checkpoint.record.epochs.push(report);
+            checkpoint.record.epochs.push(company.agree(report)?);
             if let Some(path) = &self.save {
                 checkpoint.write(path)?;
             }
@@ -268,29 +330,34 @@ impl Fit<'_> {
 
     fn epoch(
         &self,
-        trainer: &mut dyn Trainer,
+        (trainer, company): (&mut dyn Trainer, &mut dyn Company),
         preprocess: &Preprocess,
         done: &[EpochReport],
         observer: &mut dyn Observer,
     ) -> Result<EpochReport> {
         let (start, epoch) = (Instant::now(), done.len());
         let losses: Vec<f64> = done.iter().map(|report| report.train_loss).collect();
-        let Settings { seed, batch, augmentation, .. } = self.settings;
+        let Settings { seed, batch: size, augmentation, .. } = self.settings;
         let order = Order::Shuffled { seed, epoch: epoch as u64 };
-        let batches = Batches::new(self.train, preprocess, batch, order).augmented(augmentation, seed, epoch as u64);
-        let (per_epoch, mut step) = (batches.count(), epoch * batches.count());
-        let (mut loss, mut correct, mut images) = (0.0, 0, 0);
-        for_each_batch(batches, trainer.shares_threads(), |batch, labels, piece| -> Result<()> {
-            let epochs = step as f64 / per_epoch as f64;
+        let (rank, workers) = company.place();
+        let batches = Batches::new(self.train, preprocess, size, order).augmented(augmentation, seed, epoch as u64);
+        let batches = batches.shared(rank, workers);
+        let (per_epoch, mut made, mut total) = (batches.count(), 0, Total::default());
+        company.begin_epoch();
+        let shares_threads = company.shares_threads() && trainer.shares_threads();
+        for_each_batch(batches, shares_threads, |images, labels, piece| -> Result<()> {
+            let epochs = (epoch * per_epoch + made) as f64 / per_epoch as f64;
             let rate = self.settings.rate(Course { epochs, of: self.settings.epochs, losses: &losses });
-            let stats = trainer.step_sharing(batch, labels, rate, piece)?;
-            loss += stats.loss * stats.images as f64;
-            correct += stats.correct;
-            images += stats.images;
-            step += 1;
-            observer.batch(epoch, images, stats.loss);
+            let first = made * size;
+            let count = size.min(self.train.len() - first);
+            let share = Share::of(count, rank, workers);
+            let stats = company.step(trainer, (images, labels), &share, rate, piece)?;
+            total.add(stats);
+            made += 1;
+            observer.batch(epoch, first + count, stats.loss);
             Ok(())
         })?;
+        let Total { loss, correct, images } = company.total(total)?;
         Ok(EpochReport {
             train_loss: loss / images as f64,
             train_accuracy: correct as f64 / images as f64,

@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 mod checkpoint;
+mod company;
 mod error;
 mod fit;
 mod schedule;

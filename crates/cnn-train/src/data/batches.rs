@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{Augmentation, Batch, Dataset};
+use super::{Augmentation, Batch, Dataset, Share};
 use crate::{Error, Result};
 
 /// The order in which images are taken.
@@ -36,6 +36,8 @@ pub struct Batches<'a> {
     size: usize,
     /// With the seed and the epoch.
     augmentation: Option<(Augmentation, [u64; 2])>,
+    /// Which of how many workers that share each batch.
+    place: (usize, usize),
     next: usize,
 }
 
@@ -48,7 +50,7 @@ impl<'a> Batches<'a> {
             rng.set_stream(epoch);
             indices.shuffle(&mut rng);
         }
-        Batches { data, preprocess, order: indices, size: size.max(1), augmentation: None, next: 0 }
+        Batches { data, preprocess, order: indices, size: size.max(1), augmentation: None, place: (0, 1), next: 0 }
     }
 
     /// The same with images changed by chance. What becomes of an image depends on the seed, the epoch and its number
@@ -56,6 +58,11 @@ impl<'a> Batches<'a> {
     pub fn augmented(self, augmentation: Augmentation, seed: u64, epoch: u64) -> Self {
         let changes = augmentation != Augmentation::default();
         Batches { augmentation: changes.then_some((augmentation, [seed, epoch])), ..self }
+    }
+
+    /// Of each batch a worker's share.
+    pub(crate) fn shared(self, rank: usize, workers: usize) -> Self {
+        Batches { place: (rank, workers), ..self }
     }
 
     /// Number of batches.
@@ -110,7 +117,9 @@ impl<'a> Batches<'a> {
     }
 
     fn indices(&self, number: usize) -> Option<&[usize]> {
-        self.order.chunks(self.size).nth(number)
+        let batch = self.order.chunks(self.size).nth(number)?;
+        let (rank, workers) = self.place;
+        Some(&batch[Share::of(batch.len(), rank, workers).samples])
     }
 
     /// Writes images by their numbers in the data set.

@@ -23,8 +23,10 @@ mod folders;
 pub mod idx;
 mod mnist;
 mod open;
+mod share;
 
 pub use augmentation::Augmentation;
 pub use batches::{Batches, Order};
 pub use beside::{Batch, Beside, Piece, beside, for_each_batch};
 pub use dataset::{Dataset, Split};
+pub(crate) use share::Share;

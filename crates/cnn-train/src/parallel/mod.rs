@@ -1,14 +1,21 @@
 //! Training spread over several workers, each with a backend of its own.
 //!
+//! A [`Worker`] does its part of a [`Fit`](crate::Fit) with [data parallelism](Worker): a share of every batch.
+//!
 //! Workers reach one another through a [`Transport`]: [`threads`] of one process, or processes. A [`Link`] makes messages of it that are
 //! whole and in order or an error, an [`Exchange`] sums over all workers what a [`codec`](crate::codec) writes.
 
+mod communicator;
+mod data;
 mod exchange;
+mod handshake;
 mod message;
+mod sink;
 mod thread;
 mod transport;
 
+pub use data::{Compression, Worker};
 pub use exchange::Exchange;
 pub use message::{Kind, Link};
-pub use thread::{Thread, threads};
+pub use thread::{Thread, on_threads, threads};
 pub use transport::Transport;

@@ -1,5 +1,6 @@
 //! Workers that are threads of one process.
 
+use std::any::Any;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::Transport;
@@ -26,6 +27,40 @@ pub fn threads(workers: usize) -> Vec<Thread> {
         }
     }
     ends
+}
+
+/// Does `work` as each of `workers` workers, at least 1, on a thread for each, and gives what worker 0 made of it. Where one fails or panics, the error is the
+/// first cause, not what the others heard of it.
+pub fn on_threads<R: Send>(workers: usize, work: impl Fn(Thread) -> Result<R> + Sync) -> Result<R> {
+    let (work, workers) = (&work, workers.max(1));
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let start = |end| scope.spawn(move || work(end));
+        let started: Vec<_> = threads(workers).into_iter().map(start).collect();
+        started.into_iter().map(|thread| thread.join().map_err(panicked)).collect()
+    });
+    let (mut done, mut heard, mut causes) = (None, None, Vec::new());
+    for (worker, result) in results.into_iter().enumerate() {
+        match result {
+            Ok(Ok(result)) if worker == 0 => done = Some(result),
+            Ok(Ok(_)) => {}
+            Ok(Err(error @ Error::Worker { .. })) => heard = heard.or(Some(error)),
+            Ok(Err(error)) => causes.push((worker, error)),
+            Err(reason) => return Err(Error::Worker { worker, reason }),
+        }
+    }
+    match (causes.len() == workers, causes.into_iter().next(), heard, done) {
+        // What all find wrong is nobody's.
+        (true, Some((_, error)), ..) => Err(error),
+        (false, Some((worker, error)), ..) => Err(Error::Worker { worker, reason: error.to_string() }),
+        (_, None, Some(error), _) => Err(error),
+        (_, None, None, Some(done)) => Ok(done),
+        (_, None, None, None) => Err(ended(0)),
+    }
+}
+
+fn panicked(message: Box<dyn Any + Send>) -> String {
+    let text = message.downcast_ref::<&str>().copied().or(message.downcast_ref::<String>().map(String::as_str));
+    format!("has panicked: {}", text.unwrap_or("no text"))
 }
 
 impl Transport for Thread {
