@@ -46,7 +46,7 @@ mod tests {
             prop_assert!((counting.iter().map(|share| share.weight).sum::<f32>() - 1.0).abs() < 1e-6);
             let lengths = || counting.iter().map(|share| share.samples.len());
             prop_assert!(lengths().max().unwrap() - lengths().min().unwrap() <= 1);
-            prop_assert!(shares.iter().all(|share| share.samples.len() > 0 && share.samples.end <= count));
+            prop_assert!(shares.iter().all(|share| !share.samples.is_empty() && share.samples.end <= count));
             prop_assert!(shares[0].counts());
         }
     }

@@ -79,6 +79,8 @@ pub struct Worker {
     compression: Compression,
     pool: Arc<ThreadPool>,
     buckets: Buckets,
+    /// Whether all are known to tell of gradients in one order.
+    agree_on_order: bool,
 }
 
 impl Worker {
@@ -88,7 +90,7 @@ impl Worker {
         let pool = Arc::new(pool.map_err(|error| Error::Setting(format!("no thread for the exchange: {error}")))?);
         let exchange = Exchange::new(compression.codec.clone(), compression.error_feedback, pool.clone());
         let communicator = Communicator::new(Link::new(transport), exchange)?;
-        Ok(Worker { communicator, compression, pool, buckets: Buckets::default() })
+        Ok(Worker { communicator, compression, pool, buckets: Buckets::default(), agree_on_order: false })
     }
 
     /// Which of the workers this is, from 0.
@@ -122,6 +124,21 @@ impl Worker {
     }
 }
 
+impl Worker {
+    /// Backends that tell of gradients in different orders would sum up what does not belong together. The first step shows it.
+    fn compare_order(&mut self, own: u32) -> Result<()> {
+        if !self.agree_on_order {
+            let all = self.communicator.gather(Kind::Notice, own.to_le_bytes().to_vec())?;
+            if let Some(worker) = all.iter().position(|theirs| theirs[..] != own.to_le_bytes()) {
+                let reason = "its backend tells of gradients in another order than this worker's";
+                return Err(Error::Worker { worker, reason: reason.to_string() });
+            }
+            self.agree_on_order = true;
+        }
+        Ok(())
+    }
+}
+
 impl Company for Worker {
     fn check(&self, settings: &Settings) -> Result<()> {
         if settings.asynchronous.is_some() {
@@ -137,6 +154,7 @@ impl Company for Worker {
 
     fn meet(&mut self, fit: &Fit<'_>, begin: &Checkpoint) -> Result<()> {
         self.communicator.expect(true);
+        self.agree_on_order = false;
         let own = Introduction::of(fit, begin, &self.compression, &self.pool)?;
         let all = self.communicator.gather(Kind::Introduction, own.bytes()?)?;
         all.iter().enumerate().try_for_each(|(worker, theirs)| own.compare(worker, theirs))
@@ -169,7 +187,8 @@ impl Company for Worker {
         trainer.count_samples_from(share.samples.start);
         let mut gradients = SharedGradients::new(&mut self.communicator, &mut self.buckets, share.weight);
         let stats = trainer.gradients(images, labels, &mut gradients).map_err(unwrapped)?;
-        gradients.finish()?;
+        let order = gradients.finish()?;
+        self.compare_order(order)?;
         trainer.update(learning_rate)?;
         Ok(if share.counts() { stats } else { StepStats::default() })
     }
