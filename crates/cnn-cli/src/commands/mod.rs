@@ -9,6 +9,7 @@ pub(crate) mod devices;
 mod flattened;
 pub(crate) mod inspect;
 mod ladder;
+mod parallel;
 pub(crate) mod test;
 pub(crate) mod train;
 pub(crate) mod tune;

@@ -13,6 +13,7 @@ use cnn::training::{Clip, Partial};
 use cnn::{Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::parallel::Parallel;
 use crate::chart::{Scale, chart};
 use crate::data::{Data, Normalize};
 use crate::load;
@@ -109,6 +110,8 @@ pub(crate) struct Train {
     /// Go on from a file that --save wrote.
     #[arg(long, value_name = "FILE")]
     resume: Option<PathBuf>,
+    #[command(flatten)]
+    parallel: Parallel,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -138,30 +141,28 @@ impl Train {
             Some(checkpoint) => rebuild(&model.network()?, &checkpoint.weights)?,
             None => model.network()?,
         };
-        let backend = load::backend(&self.backend, self.threads)?;
+        let backends = self.parallel.backends(&self.backend, self.threads)?;
         let train = self.data.open(Split::Train, self.limit)?;
         let test = self.data.open(Split::Test, None)?;
         train.check(&network)?;
-        let mut fit = Fit {
-            backend: backend.as_ref(),
+        let settings = self.settings(&train, model)?;
+        let mut show = Show::new(output, train.len())?;
+        if let Some((path, checkpoint)) = self.resume.as_ref().zip(checkpoint.as_ref()) {
+            let done = checkpoint.record.epochs.len();
+            if done >= self.epochs {
+                output.say(format!("{}: all {done} epochs are done; --epochs asks for more", path.display()));
+            }
+        }
+        let fit = |backend| Fit {
+            backend,
             network: &network,
             preprocess: model.preprocess(),
             train: &train,
             test: &test,
-            settings: self.settings(&train, model)?,
+            settings: settings.clone(),
             save: self.save.clone(),
         };
-        let mut show = Show::new(output, train.len())?;
-        let done = match self.resume.as_ref().zip(checkpoint.as_ref()) {
-            Some((path, checkpoint)) => {
-                let done = checkpoint.record.epochs.len();
-                if done >= self.epochs {
-                    output.say(format!("{}: all {done} epochs are done; --epochs asks for more", path.display()));
-                }
-                fit.resume(checkpoint, &mut show)?
-            }
-            None => fit.run(&mut show)?,
-        };
+        let done = self.parallel.train(fit, &backends, checkpoint.as_ref(), &mut show)?;
         show.bar.finish_and_clear();
         if let Some(confusion) = &show.confusion {
             output.say(confusion_table(confusion, train.classes()).trim_fmt());
@@ -169,14 +170,16 @@ impl Train {
         if let Some(path) = &self.curve {
             draw(path, network.name(), &done.record.epochs)?;
         }
-        if let Some(path) = fit.save.take().filter(|_| self.weights_only) {
-            done.write_weights(&path)?;
+        if let Some(path) = self.save.as_ref().filter(|_| self.weights_only) {
+            done.write_weights(path)?;
         }
         let last = done.record.epochs.last();
         output.finish(&serde_json::json!({
             "model": network.name(),
-            "backend": backend.name(),
-            "threads": backend.device().threads,
+            "backend": backends[0].name(),
+            "threads": backends.iter().map(|backend| backend.device().threads).sum::<usize>(),
+            "workers": backends.len(),
+            "compress": self.parallel.compress(),
             "batch": self.batch,
             "epochs": done.record.epochs.len(),
             "train_images_per_s": last.map(|e| e.train_images_per_s),
