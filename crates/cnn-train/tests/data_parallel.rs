@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use cnn_core::layers::{Activation, Conv2d, Dropout, Flatten, Linear};
+use cnn_core::layers::{Activation, BatchNorm2d, Conv2d, Dropout, Flatten, Linear};
 use cnn_core::training::{Clip, Partial};
 use cnn_core::{Backend, Network, Reference, Weights};
 use cnn_cpu::Cpu;
@@ -146,6 +146,28 @@ fn eight_bits_learn_as_well_and_a_resumed_training_has_the_same_bits() {
     let resumed = training.together(4, "dynamic-tree", Some(&Checkpoint::read(&path).unwrap())).unwrap();
     assert_eq!(bits(&resumed[0].weights), bits(&straight[0].weights));
     assert_eq!(bits(&resumed[0].state), bits(&straight[0].state));
+}
+
+#[test]
+fn batch_norms_know_their_own_samples_and_learn_what_all_do() {
+    let mut net = Network::builder("normed", [1, 32, 32]);
+    net.push("conv", Conv2d::new(3, 5).stride(4)).unwrap();
+    net.push("norm", BatchNorm2d::default()).unwrap();
+    net.push("flatten", Flatten).unwrap();
+    net.push("fc", Linear::new(10)).unwrap();
+    // The last batch has 2 images for 3 workers.
+    let settings = Settings { batch: 30, epochs: 4, ..Settings::default() };
+    let training = Training::new(net.finish().unwrap(), 122, settings);
+    let all = training.together(3, "linear", None).unwrap();
+    let losses = all[0].record.epochs.iter().map(|epoch| epoch.train_loss).collect::<Vec<_>>();
+    assert!(losses[3] < losses[0] / 1.5, "{losses:?}");
+    let of = |worker: &Checkpoint, name: &str| worker.weights.get(name).unwrap().to_f32().into_owned();
+    for worker in &all[1..] {
+        for name in ["conv.weight", "norm.weight", "norm.bias", "fc.weight", "fc.bias"] {
+            assert_eq!(of(worker, name), of(&all[0], name), "{name}");
+        }
+        assert_ne!(of(worker, "norm.running_mean"), of(&all[0], "norm.running_mean"));
+    }
 }
 
 #[test]
