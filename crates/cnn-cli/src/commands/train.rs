@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use cnn::compress::rebuild;
@@ -10,7 +11,7 @@ use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
 use cnn::training::{Clip, Partial};
-use cnn::{Initialization, Optimizer};
+use cnn::{Backend, Initialization, Optimizer};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::parallel::Parallel;
@@ -177,7 +178,7 @@ impl Train {
         output.finish(&serde_json::json!({
             "model": network.name(),
             "backend": backends[0].name(),
-            "threads": backends.iter().map(|backend| backend.device().threads).sum::<usize>(),
+            "threads": threads(&backends),
             "workers": backends.len(),
             "compress": self.parallel.compress(),
             "batch": self.batch,
@@ -225,6 +226,14 @@ impl Train {
             augmentation: Augmentation { crop: self.crop, flip: self.flip },
             normalization: normalization.transpose()?,
         })
+    }
+}
+
+/// Threads that work at a time; those of an OpenCL device are the same for all workers.
+fn threads(backends: &[Arc<dyn Backend>]) -> usize {
+    match backends[0].name() {
+        "ocl" => backends[0].device().threads,
+        _ => backends.iter().map(|backend| backend.device().threads).sum(),
     }
 }
 
