@@ -10,6 +10,8 @@ mod data;
 mod exchange;
 mod handshake;
 mod message;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod sink;
 mod thread;
 mod transport;
@@ -17,5 +19,7 @@ mod transport;
 pub use data::{Compression, Worker};
 pub use exchange::Exchange;
 pub use message::{Kind, Link};
+#[cfg(feature = "mpi")]
+pub use mpi::{Mpi, Processes};
 pub use thread::{Thread, on_threads, threads};
 pub use transport::Transport;

@@ -82,11 +82,11 @@ impl Transport for Thread {
     }
 }
 
-fn ended(worker: usize) -> Error {
+pub(super) fn ended(worker: usize) -> Error {
     Error::Worker { worker, reason: "has ended before the others".to_string() }
 }
 
-fn stranger(worker: usize) -> Error {
+pub(super) fn stranger(worker: usize) -> Error {
     Error::Worker { worker, reason: "there is none of this number".to_string() }
 }
 
