@@ -8,6 +8,8 @@ mod data;
 mod load;
 mod memory;
 mod output;
+mod processes;
+mod sheet;
 
 use std::process::ExitCode;
 
@@ -73,9 +75,13 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever a library put into its message.
-            eprintln!("error: {}", format!("{error:#}").lines().collect::<Vec<_>>().join(" "));
+            complain(&error);
             ExitCode::from(2)
         }
     }
+}
+
+/// One line, whatever a library put into its message.
+fn complain(error: &anyhow::Error) {
+    eprintln!("error: {}", format!("{error:#}").lines().collect::<Vec<_>>().join(" "));
 }

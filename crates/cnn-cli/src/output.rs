@@ -10,15 +10,29 @@ use serde::Serialize;
 /// Prints for a person, or, with `--json`, ends standard output with one JSON object.
 pub(crate) struct Output {
     json: bool,
+    silent: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Output { json }
+        Output { json, silent: false }
+    }
+
+    /// Of the worker of this rank: only the first one prints.
+    pub(crate) fn of_rank(&self, rank: usize) -> Self {
+        Output { json: self.json, silent: self.silent || rank != 0 }
+    }
+
+    /// Whether nothing is printed.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Prints text for a person: to standard output, or to standard error where that is for JSON.
     pub(crate) fn say(&self, text: impl std::fmt::Display) {
+        if self.silent {
+            return;
+        }
         let written = match self.json {
             true => writeln!(std::io::stderr(), "{text}"),
             false => writeln!(std::io::stdout(), "{text}"),
@@ -28,7 +42,7 @@ impl Output {
 
     /// Prints the command's result where JSON was asked for.
     pub(crate) fn finish(&self, result: &impl Serialize) -> anyhow::Result<()> {
-        if self.json {
+        if self.json && !self.silent {
             quit_if_nobody_reads(writeln!(std::io::stdout(), "{}", serde_json::to_string(result)?));
         }
         Ok(())

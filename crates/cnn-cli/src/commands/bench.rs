@@ -10,7 +10,7 @@ use cnn::models::npy;
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
-use super::{bench_codec, bench_training, flattened, ladder};
+use super::{bench_codec, bench_exchange, bench_scaling, bench_training, flattened, ladder};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::{Output, table};
@@ -80,6 +80,8 @@ pub(crate) struct Bench {
 #[derive(Subcommand)]
 enum Other {
     Codec(bench_codec::Codecs),
+    Exchange(bench_exchange::Exchanges),
+    Scaling(bench_scaling::Scaling),
     Flattened(Box<flattened::Flattened>),
 }
 
@@ -120,6 +122,8 @@ impl Bench {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         match &self.other {
             Some(Other::Codec(codecs)) => return codecs.run(output),
+            Some(Other::Exchange(exchanges)) => return exchanges.run(output),
+            Some(Other::Scaling(scaling)) => return scaling.run(output),
             Some(Other::Flattened(flattened)) => return flattened.run(output),
             None => {}
         }

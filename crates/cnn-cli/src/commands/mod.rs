@@ -2,6 +2,8 @@
 
 pub(crate) mod bench;
 mod bench_codec;
+mod bench_exchange;
+mod bench_scaling;
 mod bench_training;
 pub(crate) mod classify;
 pub(crate) mod compress;

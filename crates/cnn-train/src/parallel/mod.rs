@@ -13,6 +13,7 @@ mod message;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod sink;
+mod step_time;
 mod thread;
 mod transport;
 
@@ -21,5 +22,6 @@ pub use exchange::Exchange;
 pub use message::{Kind, Link};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, Processes};
+pub use step_time::{ExchangeTime, StepTime};
 pub use thread::{Thread, on_threads, threads};
 pub use transport::Transport;

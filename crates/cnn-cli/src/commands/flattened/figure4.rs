@@ -8,8 +8,8 @@ use cnn::{Network, Weights};
 use image::{Rgb, RgbImage};
 
 use super::filters::Filters;
-use super::sheet::Sheet;
 use crate::output::Output;
+use crate::sheet::Sheet;
 
 /// Pixels of a filter's longer side, nearly, and between two filters.
 const SIDE: usize = 60;

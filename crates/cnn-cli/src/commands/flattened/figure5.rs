@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::ensure;
 
 use super::layer::{CHANNELS, KERNEL, Kind, weight_count};
-use super::sheet::Sheet;
 use crate::chart::{Scale, chart};
 use crate::output::Output;
+use crate::sheet::Sheet;
 
 /// The most times more: as between a colour picture and 96 filters, where nothing is saved.
 const MOST: usize = 32;

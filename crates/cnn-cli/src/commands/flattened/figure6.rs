@@ -14,12 +14,12 @@ use cnn::interface::{KeepGradients, Recipe};
 use serde_json::Value;
 
 use super::layer::{self, CHANNELS, KERNEL, Kind};
-use super::sheet::{Sheet, cell};
 use super::{Flattened, child};
 use crate::chart::{Scale, chart};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::Output;
+use crate::sheet::{Sheet, cell};
 
 const BATCH: usize = 16;
 const STEPS: usize = 3;

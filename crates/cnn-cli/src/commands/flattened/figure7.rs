@@ -14,11 +14,11 @@ use cnn::{Backend, CompileOptions, Network, Session, Tensor, Weights};
 
 use super::Flattened;
 use super::layer::{self, CHANNELS, Kind};
-use super::sheet::{Sheet, cell};
 use super::turns::{in_turns, ms};
 use crate::chart::{Scale, chart};
 use crate::load;
 use crate::output::Output;
+use crate::sheet::{Sheet, cell};
 
 const BATCH: usize = 128;
 /// What the paper found, about.

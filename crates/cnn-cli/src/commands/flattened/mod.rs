@@ -8,7 +8,6 @@ mod figure6;
 mod figure7;
 mod filters;
 mod layer;
-mod sheet;
 mod table1;
 mod table2;
 mod turns;

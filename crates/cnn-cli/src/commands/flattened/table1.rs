@@ -8,8 +8,8 @@ use cnn::network::{FilterOrder, FlattenedConv};
 use cnn::{Layer, Network, Shape, models};
 use serde::Serialize;
 
-use super::sheet::Sheet;
 use crate::output::Output;
+use crate::sheet::Sheet;
 
 /// The paper's flattened layers. It leaves the first one dense.
 const PAPER: [usize; 3] = [7_200, 30_912, 102_144];

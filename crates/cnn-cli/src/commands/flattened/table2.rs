@@ -7,9 +7,9 @@ use cnn::train::data::{Dataset, Split};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::sheet::{Sheet, cell};
 use super::{Flattened, child};
 use crate::output::Output;
+use crate::sheet::{Sheet, cell};
 
 const BATCH: usize = 64;
 

@@ -7,22 +7,22 @@ use anyhow::Context;
 use crate::output::{Output, table};
 
 /// A table whose first column is words.
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     header: &'static [&'static str],
     rows: Vec<Vec<String>>,
 }
 
 impl Sheet {
-    pub(super) fn new(header: &'static [&'static str]) -> Self {
+    pub(crate) fn new(header: &'static [&'static str]) -> Self {
         Sheet { header, rows: Vec::new() }
     }
 
     /// Adds a row of cells without commas.
-    pub(super) fn add(&mut self, row: impl IntoIterator<Item = String>) {
+    pub(crate) fn add(&mut self, row: impl IntoIterator<Item = String>) {
         self.rows.push(row.into_iter().collect());
     }
 
-    pub(super) fn print(&self, output: &Output) {
+    pub(crate) fn print(&self, output: &Output) {
         let mut shown = table(self.header, 1..self.header.len());
         for row in &self.rows {
             shown.add_row(row);
@@ -31,7 +31,7 @@ impl Sheet {
     }
 
     /// Writes `<folder>/<name>.csv`.
-    pub(super) fn write(&self, folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write(&self, folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
         let path = folder.join(name).with_extension("csv");
         let lines = std::iter::once(self.header.join(",")).chain(self.rows.iter().map(|row| row.join(",")));
         let text: String = lines.flat_map(|line| [line, "\n".to_string()]).collect();
@@ -41,6 +41,6 @@ impl Sheet {
 }
 
 /// A number that there may be none of, to three decimals.
-pub(super) fn cell(value: Option<f64>) -> String {
+pub(crate) fn cell(value: Option<f64>) -> String {
     value.map_or(String::new(), |value| format!("{value:.3}"))
 }
