@@ -1,6 +1,8 @@
 //! Workers that are processes. This program starts itself with `mpirun`, once for each case, and is then one of the processes;
 //! scripts/test-mpi builds and runs it.
 
+mod training;
+
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ struct Case {
     judge: fn(&Output),
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 11] = [
     Case { name: "random_messages", processes: &[1, 2, 4], work: random_messages, judge: succeeds },
     Case { name: "large_messages_both_ways", processes: &[2, 4], work: large_messages_both_ways, judge: succeeds },
     Case {
@@ -30,6 +32,9 @@ const CASES: [Case; 8] = [
     Case { name: "killed", processes: &[2, 4], work: killed, judge: names_rank_1 },
     Case { name: "failing", processes: &[2, 4], work: failing, judge: fails_with_code_3 },
     Case { name: "panicking", processes: &[2], work: panicking, judge: names_rank_1 },
+    Case { name: "trains_as_threads_do", processes: &[2, 4], work: training::as_threads_do, judge: succeeds },
+    Case { name: "killed_in_training", processes: &[2], work: training::killed, judge: training::goes_on },
+    Case { name: "data_that_differ", processes: &[2], work: training::data_that_differ, judge: succeeds },
 ];
 
 /// The others have to end within 10 seconds; all else is faster still.
@@ -48,16 +53,16 @@ fn main() -> ExitCode {
     for case in CASES.iter().filter(|case| case.name.contains(&wanted)) {
         for &processes in case.processes {
             println!("{} on {processes}", case.name);
-            (case.judge)(&mpirun(processes, case.name));
+            (case.judge)(&mpirun(processes, case.name, &[]));
         }
     }
     ExitCode::SUCCESS
 }
 
 /// Panics where it takes longer than `LIMIT`.
-fn mpirun(processes: usize, case: &str) -> Output {
+fn mpirun(processes: usize, case: &str, options: &[&str]) -> Output {
     let mut mpirun = Command::new("mpirun");
-    mpirun.args(["--allow-run-as-root", "--oversubscribe", "-n", &processes.to_string()]);
+    mpirun.args(["--allow-run-as-root", "--oversubscribe", "-n", &processes.to_string()]).args(options);
     mpirun.arg(std::env::current_exe().unwrap()).arg(case);
     let mut child =
         mpirun.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("mpirun; see scripts/install-mpi");
@@ -187,10 +192,14 @@ fn wait_for_1(mpi: &mut Mpi) {
     println!("rank {} did not end", mpi.rank());
 }
 
+fn kill() {
+    Command::new("kill").args(["-9", &std::process::id().to_string()]).status().unwrap();
+    std::thread::sleep(LIMIT);
+}
+
 fn killed(_processes: Processes, mut mpi: Mpi) {
     if mpi.rank() == 1 {
-        Command::new("kill").args(["-9", &std::process::id().to_string()]).status().unwrap();
-        std::thread::sleep(LIMIT);
+        kill();
     }
     wait_for_1(&mut mpi);
 }
