@@ -5,10 +5,19 @@ use cnn::train::parallel::Transport;
 
 /// How many there are: none where `mpirun`, of Open MPI, did not start this one.
 pub(crate) fn started() -> anyhow::Result<Option<usize>> {
-    const COUNT: &str = "OMPI_COMM_WORLD_SIZE";
-    let Some(count) = std::env::var_os(COUNT) else { return Ok(None) };
-    let number = count.to_str().and_then(|count| count.parse().ok());
-    Ok(Some(number.with_context(|| format!("{COUNT} is {count:?}, which is no number of processes"))?))
+    count("OMPI_COMM_WORLD_SIZE")
+}
+
+/// How many of them share this machine.
+pub(crate) fn on_this_machine() -> anyhow::Result<usize> {
+    Ok(count("OMPI_COMM_WORLD_LOCAL_SIZE")?.unwrap_or(1))
+}
+
+/// What `mpirun` left under this name, which is from 1 up.
+fn count(variable: &str) -> anyhow::Result<Option<usize>> {
+    let Some(count) = std::env::var_os(variable) else { return Ok(None) };
+    let number = count.to_str().and_then(|count| count.parse().ok()).filter(|&number| number > 0);
+    Ok(Some(number.with_context(|| format!("{variable} is {count:?}, which is no number of processes"))?))
 }
 
 /// Does `work` as one of them. Where it fails, all of them end.

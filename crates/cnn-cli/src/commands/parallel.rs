@@ -9,15 +9,16 @@ use cnn::train::codec;
 use cnn::train::parallel::{Compression, Thread, Transport, Worker, on_threads};
 use cnn::train::{Checkpoint, Fit, Observer, Silent};
 
-use crate::load;
+use crate::{load, processes};
 
 /// How a training is spread.
 #[derive(Args)]
 pub(super) struct Parallel {
     /// Let several workers train together. data: each learns from its share of every batch.
-    #[arg(long, value_name = "HOW", value_enum, requires = "workers")]
+    #[arg(long, value_name = "HOW", value_enum)]
     parallel: Option<How>,
     /// Workers, which are threads of this program, each with a backend of its own; those of cpu have an equal part of --threads.
+    /// Where mpirun started this program (feature mpi), its processes are the workers, with --threads each.
     #[arg(long, value_name = "N", requires = "parallel")]
     workers: Option<usize>,
     /// Send gradients as this type.
@@ -36,11 +37,22 @@ enum How {
 impl Parallel {
     /// How many workers there are; nothing where a training is alone.
     pub(super) fn workers(&self) -> anyhow::Result<Option<usize>> {
-        match (self.parallel, self.workers) {
-            (None, _) => Ok(None),
-            (Some(How::Data), Some(0) | None) => bail!("--workers must be at least 1"),
-            (Some(How::Data), workers) => Ok(workers),
+        match (self.parallel, self.workers, processes::started()?) {
+            (None, _, Some(2..)) => bail!("mpirun started processes that would each train alone; pass --parallel data"),
+            (None, ..) => Ok(None),
+            (Some(How::Data), Some(0), _) => bail!("--workers must be at least 1"),
+            (Some(How::Data), Some(workers), Some(started)) if workers != started => {
+                bail!("--workers {workers}, but mpirun started {started} processes")
+            }
+            (Some(How::Data), _, Some(started)) => Ok(Some(started)),
+            (Some(How::Data), None, None) => bail!("--parallel needs --workers, or to be started by mpirun"),
+            (Some(How::Data), workers, None) => Ok(workers),
         }
+    }
+
+    /// Whether the workers are processes.
+    pub(super) fn is_over_processes(&self) -> anyhow::Result<bool> {
+        Ok(self.workers()?.is_some() && processes::started()?.is_some())
     }
 
     /// How gradients are sent.
@@ -48,10 +60,18 @@ impl Parallel {
         self.compress.as_deref().unwrap_or(codec::uncompressed::NAME)
     }
 
-    /// A backend for each worker, or for the one that is alone. Threads are shared among them.
+    /// A backend for each worker of this process, or for the one that is alone. Threads are shared among them.
     pub(super) fn backends(&self, name: &str, threads: Option<usize>) -> anyhow::Result<Vec<Arc<dyn Backend>>> {
         let first = load::backend(name, threads)?;
         match self.workers()? {
+            Some(_) if self.is_over_processes()? => match threads {
+                Some(_) => Ok(vec![first]),
+                None => {
+                    let threads = (first.device().threads / processes::on_this_machine()?).max(1);
+                    drop(first);
+                    Ok(vec![load::backend(name, Some(threads))?])
+                }
+            },
             None => Ok(vec![first]),
             Some(workers) => {
                 let threads = (first.device().threads / workers).max(1);
@@ -61,12 +81,13 @@ impl Parallel {
         }
     }
 
-    /// Trains with as many workers as there are backends; `fit` is what each does on its own. `observer` hears of the first.
+    /// Trains with as many workers as there are backends, or with the one that `mpi` is; `fit` is what each does on its own.
+    /// `observer` hears of the first.
     pub(super) fn train<'a>(
         &self,
         fit: impl Fn(&'a dyn Backend) -> Fit<'a> + Sync,
         backends: &'a [Arc<dyn Backend>],
-        from: Option<&Checkpoint>,
+        (from, mpi): (Option<&Checkpoint>, Option<Box<dyn Transport>>),
         observer: &mut (dyn Observer + Send),
     ) -> anyhow::Result<Checkpoint> {
         let Some(workers) = self.workers()? else {
@@ -77,20 +98,24 @@ impl Parallel {
             });
         };
         let compression = Compression::find(self.compress(), self.error_feedback)?;
-        let observer = Mutex::new(observer);
-        let work = |end: Thread| {
-            let rank = end.rank();
-            let mut worker = Worker::new(Box::new(end), compression.clone())?;
-            let fit = fit(backends[rank].as_ref());
-            let mut together = |observer: &mut dyn Observer| match from {
-                Some(checkpoint) => worker.resume(&fit, checkpoint, observer),
-                None => worker.run(&fit, observer),
-            };
-            match rank {
-                0 => together(*observer.lock().unwrap_or_else(PoisonError::into_inner)),
-                _ => together(&mut Silent),
+        let work = |end: Box<dyn Transport>, backend: &'a dyn Backend, observer: &mut dyn Observer| {
+            let mut worker = Worker::new(end, compression.clone())?;
+            match from {
+                Some(checkpoint) => worker.resume(&fit(backend), checkpoint, observer),
+                None => worker.run(&fit(backend), observer),
             }
         };
-        Ok(on_threads(workers, work)?)
+        if let Some(mpi) = mpi {
+            return Ok(match mpi.rank() {
+                0 => work(mpi, backends[0].as_ref(), observer)?,
+                _ => work(mpi, backends[0].as_ref(), &mut Silent)?,
+            });
+        }
+        let observer = Mutex::new(observer);
+        let thread = |end: Thread| match end.rank() {
+            0 => work(Box::new(end), backends[0].as_ref(), *observer.lock().unwrap_or_else(PoisonError::into_inner)),
+            rank => work(Box::new(end), backends[rank].as_ref(), &mut Silent),
+        };
+        Ok(on_threads(workers, thread)?)
     }
 }

@@ -9,6 +9,7 @@ use cnn::compress::rebuild;
 use cnn::models::Model;
 use cnn::train::data::{Augmentation, Dataset, Split};
 use cnn::train::metrics::Confusion;
+use cnn::train::parallel::Transport;
 use cnn::train::{Checkpoint, EpochReport, Fit, Observer, Schedule, Settings};
 use cnn::training::{Clip, Partial};
 use cnn::{Backend, Initialization, Optimizer};
@@ -20,6 +21,7 @@ use crate::data::{Data, Normalize};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::{Output, confusion_table};
+use crate::processes;
 
 /// Trains a network on a data set.
 #[derive(Args)]
@@ -136,6 +138,14 @@ fn optimizer_names() -> Vec<&'static str> {
 
 impl Train {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
+        match self.parallel.is_over_processes()? {
+            true => processes::run(|mpi| self.train(&output.of_rank(mpi.rank()), Some(mpi))),
+            false => self.train(output, None),
+        }
+    }
+
+    /// Trains, alone or with others. Those of other ranks neither print nor write.
+    fn train(&self, output: &Output, mpi: Option<Box<dyn Transport>>) -> anyhow::Result<()> {
         let model = load::model(&self.model)?;
         let checkpoint = self.resume.as_deref().map(Checkpoint::read).transpose()?;
         let network = match &checkpoint {
@@ -163,7 +173,10 @@ impl Train {
             settings: settings.clone(),
             save: self.save.clone(),
         };
-        let done = self.parallel.train(fit, &backends, checkpoint.as_ref(), &mut show)?;
+        let done = self.parallel.train(fit, &backends, (checkpoint.as_ref(), mpi), &mut show)?;
+        if output.is_silent() {
+            return Ok(());
+        }
         show.bar.finish_and_clear();
         if let Some(confusion) = &show.confusion {
             output.say(confusion_table(confusion, train.classes()).trim_fmt());
@@ -179,7 +192,7 @@ impl Train {
             "model": network.name(),
             "backend": backends[0].name(),
             "threads": threads(&backends),
-            "workers": backends.len(),
+            "workers": self.parallel.workers()?.unwrap_or(1),
             "compress": self.parallel.compress(),
             "batch": self.batch,
             "epochs": done.record.epochs.len(),
