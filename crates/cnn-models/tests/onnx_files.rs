@@ -126,6 +126,19 @@ fn a_graph_that_mixes_samples_takes_one() {
 }
 
 #[test]
+fn a_clip_from_0_to_6_becomes_the_activation_that_is_fused() {
+    let clip = |high: f32| {
+        let limits = [tensor("low", &[], &[0.0]), tensor("high", &[], &[high])].concat();
+        import(&[input(&[-1, 3]), limits, node("Clip", &["x", "low", "high"], &["y"], &[])]).unwrap()
+    };
+    for (high, kind) in [(6.0, "Relu6"), (7.0, "Clip")] {
+        let imported = clip(high);
+        assert_eq!(imported.network.nodes()[0].layer.operation().kind(), kind);
+        assert_eq!(run(&imported, Tensor::new([1, 3], vec![-1.0, 2.0, 9.0]).unwrap()), [0.0, 2.0, high]);
+    }
+}
+
+#[test]
 fn all_operators_that_are_not_read_are_told_at_once() {
     let chain = ["Einsum", "Relu", "Loop", "Einsum"];
     let mut graph = vec![input(&[1, 3])];

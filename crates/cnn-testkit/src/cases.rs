@@ -169,6 +169,7 @@ fn others() -> Vec<Case> {
         Case::new("softmax", Softmax, &vector(11)),
         Case::new("softmax of images", Softmax, &image(4, 3, 2)),
         Case::new("relu", Activation::Relu, &image(3, 5, 4)),
+        Case::new("relu6", Activation::Relu6, &image(3, 5, 4)),
         Case::new("leaky relu", Activation::LeakyRelu { slope: 0.1 }, &image(3, 5, 4)),
         Case::new("elu", Activation::Elu { alpha: 0.7 }, &image(3, 5, 4)),
         Case::new("sigmoid", Activation::Sigmoid, &image(3, 5, 4)),
@@ -271,7 +272,7 @@ impl Operation for ScaledSquare {
 
 /// Small networks in which layers meet: chains that fuse, branches that do not, values that live long.
 pub fn whole_networks() -> Result<Vec<Network>> {
-    Ok(vec![chain()?, residual()?, inception()?, norm_of_pixels()?, flattened()?])
+    Ok(vec![chain()?, residual()?, inception()?, inverted_residual()?, norm_of_pixels()?, flattened()?])
 }
 
 fn flattened() -> Result<Network> {
@@ -339,6 +340,24 @@ fn inception() -> Result<Network> {
     net.push("flatten", Flatten)?;
     net.push("fc", Linear::new(6))?;
     net.push("softmax", Softmax)?;
+    net.finish()
+}
+
+/// As in MobileNetV2. Its input is made large first, so that ReLU6 is cut off at either end.
+fn inverted_residual() -> Result<Network> {
+    let mut net = Network::builder("inverted residual", [10, 4, 3]);
+    net.push_with("large", Add, &[ValueId::INPUT; 10])?;
+    net.push("expand", Conv2d::new(16, 3).padding(1))?;
+    net.push("relu1", Activation::Relu6)?;
+    net.push("depthwise", Conv2d::new(16, 3).padding(1).groups(16).without_bias())?;
+    net.push("bn", BatchNorm2d::new())?;
+    net.push("relu2", Activation::Relu6)?;
+    let branch = net.push("project", Conv2d::new(10, 1))?;
+    net.push_with("add", Add, &[ValueId::INPUT, branch])?;
+    net.push("pool", GlobalAvgPool)?;
+    net.push("flatten", Flatten)?;
+    net.push("fc", Linear::new(4))?;
+    net.push("relu3", Activation::Relu6)?;
     net.finish()
 }
 

@@ -11,6 +11,8 @@ use crate::{Misfit, Shape};
 pub enum Activation {
     /// `max(x, 0)`; NaN stays NaN.
     Relu,
+    /// `max(x, 0)`, but no more than 6 (Krizhevsky 2010); NaN stays NaN.
+    Relu6,
     /// `x`, or `slope * x` below 0.
     LeakyRelu {
         /// Factor below 0.
@@ -39,6 +41,7 @@ impl Activation {
                     x
                 }
             }
+            Activation::Relu6 => x.clamp(0.0, 6.0),
             Activation::LeakyRelu { slope } => {
                 if x < 0.0 {
                     slope * x
@@ -58,12 +61,20 @@ impl Activation {
         }
     }
 
-    /// The derivative at `x`, where the function has the value `y`; at a kink, the one from below.
+    /// The derivative at `x`, where the function has the value `y`; at a kink, the one from below, but 0 where
+    /// ReLU6 is 6.
     #[inline]
     pub fn derivative(self, x: f32, y: f32) -> f32 {
         match self {
             Activation::Relu => {
                 if x > 0.0 {
+                    1.0
+                } else {
+                    0.0
+                }
+            }
+            Activation::Relu6 => {
+                if x > 0.0 && x < 6.0 {
                     1.0
                 } else {
                     0.0
@@ -93,6 +104,7 @@ impl Operation for Activation {
     fn kind(&self) -> &str {
         match self {
             Activation::Relu => "Relu",
+            Activation::Relu6 => "Relu6",
             Activation::LeakyRelu { .. } => "LeakyRelu",
             Activation::Elu { .. } => "Elu",
             Activation::Sigmoid => "Sigmoid",
@@ -122,5 +134,19 @@ impl Operation for Activation {
         for (i, gradient) in gradients.inputs[0].iter_mut().enumerate() {
             *gradient += output_gradient[i] * self.derivative(input[i], output[i]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relu6_is_cut_off_at_both_ends() {
+        let f = Activation::Relu6;
+        assert_eq!([-1.0, 0.0, 2.5, 6.0, 7.0, f32::INFINITY].map(|x| f.apply(x)), [0.0, 0.0, 2.5, 6.0, 6.0, 6.0]);
+        assert!(f.apply(f32::NAN).is_nan());
+        let derivative = |x| f.derivative(x, f.apply(x));
+        assert_eq!([-1.0, 0.0, 2.5, 6.0, 7.0].map(derivative), [0.0, 0.0, 1.0, 0.0, 0.0]);
     }
 }

@@ -50,8 +50,9 @@ impl Kernel for Elementwise {
 /// Applies an activation in place.
 pub fn apply(activation: Activation, values: &mut [f32]) {
     match activation {
-        // A loop of its own, so that the compiler makes vectors of it.
+        // Loops of their own, so that the compiler makes vectors of them.
         Activation::Relu => values.iter_mut().for_each(|v| *v = Activation::Relu.apply(*v)),
+        Activation::Relu6 => values.iter_mut().for_each(|v| *v = Activation::Relu6.apply(*v)),
         activation => values.iter_mut().for_each(|v| *v = activation.apply(*v)),
     }
 }

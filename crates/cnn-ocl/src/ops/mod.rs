@@ -103,6 +103,7 @@ pub(crate) fn activation_code(activation: Option<Activation>) -> (i64, f32) {
         Some(Activation::Elu { alpha }) => (3, alpha),
         Some(Activation::Sigmoid) => (4, 0.0),
         Some(Activation::Tanh) => (5, 0.0),
+        Some(Activation::Relu6) => (6, 0.0),
     }
 }
 

@@ -115,7 +115,7 @@ inline vec choose(vec a, vec b, mask set) {
 // The larger; NaN where either is.
 inline vec larger(vec a, vec b) { return choose(a, b, (b > a) | (b != b)); }
 
-// ACTIVATION: 0 none, 1 ReLU, 2 leaky ReLU, 3 ELU, 4 sigmoid, 5 hyperbolic tangent.
+// ACTIVATION: 0 none, 1 ReLU, 2 leaky ReLU, 3 ELU, 4 sigmoid, 5 hyperbolic tangent, 6 ReLU6.
 #ifndef ACTIVATION
 #define ACTIVATION 0
 #endif
@@ -131,6 +131,8 @@ inline vec activate(vec x, float parameter) {
   return NARROW((wide)(1.0f) / ((wide)(1.0f) + exp(-WIDEN(x))));
 #elif ACTIVATION == 5
   return NARROW(tanh(WIDEN(x)));
+#elif ACTIVATION == 6
+  return choose(choose(x, SPLAT(0), x < SPLAT(0)), SPLAT(6), x > SPLAT(6));
 #else
   return x;
 #endif

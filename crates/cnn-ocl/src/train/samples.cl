@@ -29,6 +29,8 @@ inline vec derivative(vec x, vec y, float parameter) {
   return y * (SPLAT(1) - y);
 #elif DERIVATIVE == 5
   return SPLAT(1) - y * y;
+#elif DERIVATIVE == 6
+  return choose(SPLAT(0), SPLAT(1), (y > SPLAT(0)) & (y < SPLAT(6)));
 #else
   return SPLAT(1);
 #endif

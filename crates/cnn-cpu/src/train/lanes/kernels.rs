@@ -10,7 +10,7 @@ use super::norm::{BatchNorm, Moments};
 use super::plain::{Copy, Plain};
 use super::pointwise::Pointwise;
 use super::pool::MaxPool;
-use super::relu::Relu;
+use super::relu::{Relu, Relu6};
 use crate::machine::Machine;
 use crate::ops::conv2d;
 
@@ -81,6 +81,7 @@ pub(super) fn kernel(network: &Network, node: usize, machine: &Machine) -> Resul
         }
         Layer::MaxPool2d(pool) => Box::new(MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
         Layer::Activation(Activation::Relu) => Box::new(Relu(instructions)),
+        Layer::Activation(Activation::Relu6) => Box::new(Relu6(instructions)),
         Layer::Flatten(_) => Box::new(Copy),
         Layer::Dropout(layer) => Box::new(Dropout { instructions, layer: layer.clone() }),
         Layer::BatchNorm2d(norm) => {

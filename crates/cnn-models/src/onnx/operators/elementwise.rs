@@ -77,9 +77,12 @@ pub(super) fn activation(context: &mut Context, call: &mut Call<'_>) -> Outcome<
         "Sigmoid" => Activation::Sigmoid,
         _ => Activation::Tanh,
     };
-    let value = call.input(0)?;
+    Ok(vec![with_kernels(context, &call.name, function, &call.input(0)?)?])
+}
+
+fn with_kernels(context: &mut Context, name: &str, function: Activation, value: &Value) -> Outcome<Value> {
     let (shape, dims) = (natural(value.dims()), value.dims().to_vec());
-    Ok(vec![context.apply(&call.name, function, &[(&value, shape)], &[], &dims)?])
+    context.apply(name, function, &[(value, shape)], &[], &dims)
 }
 
 pub(super) fn gelu(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec<Value>> {
@@ -98,6 +101,9 @@ pub(super) fn clip(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec<Va
         None => call.optional_number(place),
     };
     let (low, high) = (limit(1, "min")?, limit(2, "max")?);
+    if (low, high) == (Some(0.0), Some(6.0)) && value.element_type().is_float() {
+        return Ok(vec![with_kernels(context, &call.name, Activation::Relu6, &value)?]);
+    }
     let function = Unary::Clip { low: low.unwrap_or(f32::NEG_INFINITY), high: high.unwrap_or(f32::INFINITY) };
     let low_above_high = low.zip(high).is_some_and(|(low, high)| low > high);
     if low_above_high {
