@@ -53,6 +53,6 @@ pub use flattened::{
 };
 pub use labels::{Labels, Prediction};
 pub use lenet::{lenet5, lenet5_original};
-pub use preprocess::{Digit, Normalization, Photo, Pixels, Preprocess};
+pub use preprocess::{Digit, Interpolation, Normalization, Photo, Pixels, Preprocess};
 pub use registry::{Model, find, models};
 pub use vgg::{vgg8, vgg16};

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 pub use digit::Digit;
 pub use normalization::Normalization;
-pub use photo::Photo;
+pub use photo::{Interpolation, Photo};
 pub use pixels::Pixels;
 
 /// How a model wants its pictures.
@@ -32,9 +32,37 @@ impl Preprocess {
     /// What models trained on ImageNet want: torchvision's published evaluation transform.
     pub const IMAGENET: Preprocess = Preprocess::Photo(Photo {
         shorter_side: 256,
+        interpolation: Interpolation::Bilinear,
         crop: 224,
         mean: [0.485, 0.456, 0.406],
         deviation: [0.229, 0.224, 0.225],
+    });
+
+    /// What torchvision's GoogLeNet wants, whose weights are from another framework: values in [-1, 1].
+    pub const GOOGLENET: Preprocess = Preprocess::Photo(Photo {
+        shorter_side: 256,
+        interpolation: Interpolation::Bilinear,
+        crop: 224,
+        mean: [0.5; 3],
+        deviation: [0.5; 3],
+    });
+
+    /// What timm's Xception wants: larger pictures, values in [-1, 1].
+    pub const XCEPTION: Preprocess = Preprocess::Photo(Photo {
+        shorter_side: 333,
+        interpolation: Interpolation::Bicubic,
+        crop: 299,
+        mean: [0.5; 3],
+        deviation: [0.5; 3],
+    });
+
+    /// What Caffe's networks want, but red first: values in [0, 255] less a mean that is commonly given for ImageNet.
+    pub const NIN: Preprocess = Preprocess::Photo(Photo {
+        shorter_side: 256,
+        interpolation: Interpolation::Bilinear,
+        crop: 224,
+        mean: [123.0 / 255.0, 117.0 / 255.0, 104.0 / 255.0],
+        deviation: [1.0 / 255.0; 3],
     });
 
     /// What models trained on MNIST want: 28x28 in the middle of 32x32, the set's own mean and deviation.
@@ -47,6 +75,7 @@ impl Preprocess {
     /// What models trained on CIFAR-10 want: 32x32, with the mean and deviation of its training pictures as they are commonly given.
     pub const CIFAR: Preprocess = Preprocess::Photo(Photo {
         shorter_side: 32,
+        interpolation: Interpolation::Bilinear,
         crop: 32,
         mean: [0.4914, 0.4822, 0.4465],
         deviation: [0.2470, 0.2435, 0.2616],

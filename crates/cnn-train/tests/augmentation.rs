@@ -5,7 +5,7 @@ use std::path::Path;
 use cnn_core::layers::{Conv2d, Flatten, GlobalAvgPool, Linear, Softmax};
 use cnn_core::{Backend, Network, Weights};
 use cnn_cpu::Cpu;
-use cnn_models::{Normalization, Photo, Preprocess, weights_file};
+use cnn_models::{Interpolation, Normalization, Photo, Preprocess, weights_file};
 use cnn_train::data::{Augmentation, Dataset, Split};
 use cnn_train::metrics::evaluate;
 use cnn_train::{Checkpoint, Error, Fit, Result, Schedule, Settings, Silent, TrainedOn};
@@ -120,7 +120,13 @@ fn a_network_learns_from_folders_of_pictures() {
     let directory = tempfile::tempdir().unwrap();
     write_pictures(directory.path());
     let [data, test] = [Split::Train, Split::Test].map(|split| Dataset::open(directory.path(), split).unwrap());
-    let preprocess = Preprocess::Photo(Photo { shorter_side: 8, crop: 8, mean: [0.0; 3], deviation: [1.0; 3] });
+    let preprocess = Preprocess::Photo(Photo {
+        shorter_side: 8,
+        interpolation: Interpolation::Bilinear,
+        crop: 8,
+        mean: [0.0; 3],
+        deviation: [1.0; 3],
+    });
     let mut net = Network::builder("colours", [3, 8, 8]);
     net.push("features.0", Conv2d::new(4, 3)).unwrap();
     net.push("pool", GlobalAvgPool).unwrap();

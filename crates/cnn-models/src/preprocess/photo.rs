@@ -9,8 +9,10 @@ use crate::Result;
 /// Colour photographs: the shorter side resized, the middle cropped out, each channel normalised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Photo {
-    /// Pixels of the shorter side after resizing (bilinear, widened when shrinking).
+    /// Pixels of the shorter side after resizing.
     pub shorter_side: u32,
+    /// How it is resized.
+    pub interpolation: Interpolation,
     /// Pixels of the square that is cropped out of the middle.
     pub crop: u32,
     /// Subtracted from red, green and blue in [0, 1].
@@ -19,13 +21,31 @@ pub struct Photo {
     pub deviation: [f32; 3],
 }
 
+/// What stands between pixels. Both are widened when they shrink a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interpolation {
+    /// Straight lines.
+    Bilinear,
+    /// Cubic polynomials (Catmull and Rom 1974).
+    Bicubic,
+}
+
+impl Interpolation {
+    fn filter(self) -> FilterType {
+        match self {
+            Interpolation::Bilinear => FilterType::Triangle,
+            Interpolation::Bicubic => FilterType::CatmullRom,
+        }
+    }
+}
+
 impl Photo {
     /// `crop` x `crop` pixels.
     pub(super) fn fit(&self, picture: &DynamicImage) -> Result<Pixels<'static>> {
         let picture = middle(picture);
         let (width, height) = self.resized(picture.width(), picture.height());
         let picture = picture.to_rgb8();
-        let picture = image::imageops::resize(&picture, width, height, FilterType::Triangle);
+        let picture = image::imageops::resize(&picture, width, height, self.interpolation.filter());
         let (left, top) = (half_to_even(width - self.crop), half_to_even(height - self.crop));
         let side = self.crop as usize;
         let mut bytes = Vec::with_capacity(3 * side * side);
@@ -93,6 +113,21 @@ mod tests {
     }
 
     #[test]
+    fn interpolations_are_those_of_pillow() {
+        let value = |x: u32, y: u32| ((x * x * 7 + y * 31 + 13 * x * y) % 256) as u8;
+        let picture = DynamicImage::from(RgbImage::from_fn(9, 9, |x, y| Rgb([value(x, y); 3])));
+        for (interpolation, row) in [
+            (Interpolation::Bilinear, [141, 106, 140, 154, 145, 152]),
+            (Interpolation::Bicubic, [136, 97, 148, 162, 149, 150]),
+        ] {
+            let photo = Photo { shorter_side: 6, interpolation, crop: 6, mean: [0.0; 3], deviation: [1.0; 3] };
+            let fitted = photo.fit(&picture).unwrap();
+            let got = &fitted.bytes()[4 * 6..5 * 6];
+            assert!(got.iter().zip(row).all(|(&a, b)| a.abs_diff(b) <= 1), "{interpolation:?}: {got:?}");
+        }
+    }
+
+    #[test]
     fn grey_and_long_and_deep_pictures_work() {
         assert_eq!(values(DynamicImage::from(GrayImage::from_pixel(9, 9, Luma([7])))).len(), 150_528);
         assert_eq!(values(DynamicImage::new_rgb16(8, 10_000)).len(), 150_528);
@@ -104,7 +139,13 @@ mod tests {
         let picture = RgbImage::from_fn(40, 30, |x, y| Rgb([x as u8, 3 * y as u8, 7]));
         let planes: Vec<u8> = (0..3).flat_map(|c| picture.pixels().map(move |pixel| pixel.0[c])).collect();
         let pixels = Pixels::new([3, 30, 40], planes).unwrap();
-        let photo = Photo { shorter_side: 32, crop: 32, mean: [0.5; 3], deviation: [0.25; 3] };
+        let photo = Photo {
+            shorter_side: 32,
+            interpolation: Interpolation::Bilinear,
+            crop: 32,
+            mean: [0.5; 3],
+            deviation: [0.25; 3],
+        };
         let preprocess = Preprocess::Photo(photo);
         assert_eq!(preprocess.fit(pixels).unwrap(), photo.fit(&DynamicImage::from(picture)).unwrap());
         // One that is as it should be is not looked at.

@@ -172,7 +172,7 @@ fn count(channels: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cnn_models::{Digit, Photo};
+    use cnn_models::{Digit, Interpolation, Photo};
 
     use super::*;
 
@@ -213,7 +213,13 @@ mod tests {
         let expected = Normalization { mean: vec![0.5], deviation: vec![0.5] };
         assert_eq!(data.normalization(&digit).unwrap(), expected);
 
-        let photo = Preprocess::Photo(Photo { shorter_side: 1, crop: 1, mean: [0.0; 3], deviation: [1.0; 3] });
+        let photo = Preprocess::Photo(Photo {
+            shorter_side: 1,
+            interpolation: Interpolation::Bilinear,
+            crop: 1,
+            mean: [0.0; 3],
+            deviation: [1.0; 3],
+        });
         let data = Dataset::new([3, 1, 1], vec![0, 51, 100, 102, 51, 200], vec![0, 0]).unwrap();
         let error = data.normalization(&photo).unwrap_err().to_string();
         assert_eq!(error, "data: channel 1 of all images has the same value everywhere");

@@ -102,12 +102,17 @@ fn visible(folder: &Path) -> Result<Vec<(OsString, PathBuf)>> {
 
 #[cfg(test)]
 mod tests {
-    use cnn_models::{Photo, Preprocess};
+    use cnn_models::{Interpolation, Photo, Preprocess};
 
     use super::*;
 
-    const PHOTO: Preprocess =
-        Preprocess::Photo(Photo { shorter_side: 8, crop: 8, mean: [0.0; 3], deviation: [1.0; 3] });
+    const PHOTO: Preprocess = Preprocess::Photo(Photo {
+        shorter_side: 8,
+        interpolation: Interpolation::Bilinear,
+        crop: 8,
+        mean: [0.0; 3],
+        deviation: [1.0; 3],
+    });
 
     /// A picture of one colour, wider with every class.
     fn write(directory: &Path, file: &str, level: u8) {
