@@ -5,14 +5,13 @@
 use std::path::Path;
 
 use anyhow::Context;
-use cnn::models::{self, weights_file};
-use cnn::{CompileOptions, backend};
+use cnn::{CompileOptions, backend, models};
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let model = models::find(arguments.get(1).map_or("lenet5", String::as_str))?;
     let weights = match arguments.get(2) {
-        Some(path) => weights_file::map(Path::new(path))?,
+        Some(path) => model.weights_from(Path::new(path))?,
         None => model.shipped_weights().context("this model needs a weights file")??,
     };
     let picture = match arguments.first() {

@@ -44,7 +44,7 @@ pub(crate) fn weights(model: &Model, file: Option<&Path>) -> anyhow::Result<(Net
     let network = model.network()?;
     match (file, model.shipped_weights()) {
         (Some(path), _) => {
-            let weights = weights_file::map(path)?;
+            let weights = model.weights_from(path)?;
             let network = rebuild(&network, &weights).with_context(|| path.display().to_string())?;
             Ok((network, weights))
         }

@@ -47,6 +47,16 @@ pub enum Error {
     /// A picture that the model cannot take.
     #[error("picture: {0}")]
     Picture(String),
+    /// A network that takes pictures of one size was asked for with another.
+    #[error("`{model}` takes pictures of {takes} only, not of {} x {} pixels", size[0], size[1])]
+    PictureSize {
+        /// The model.
+        model: &'static str,
+        /// Shape of its input.
+        takes: Shape,
+        /// Rows and columns.
+        size: [usize; 2],
+    },
     /// Probabilities that do not fit the labels.
     #[error("probabilities of shape {got} for {classes} labels; expected shape [N, {classes}]")]
     Classes {

@@ -2,7 +2,7 @@
 //!
 //! | part | does |
 //! |---|---|
-//! | [`find`], [`models`] | a name to a [`Model`]: its network, preprocessing, labels and, where shipped, weights |
+//! | [`find`], [`models`] | a name to a [`Model`]: its network, preprocessing, labels and weights |
 //! | [`Preprocess`] | a PNG or JPEG picture to the network's input |
 //! | [`Labels`] | the network's output to the names of the most probable classes |
 //! | [`weights_file`] | safetensors files to [`cnn_core::Weights`] and back |
@@ -33,14 +33,22 @@
 // One function maps files into memory, and allows it for itself.
 #![deny(unsafe_code)]
 
+mod alexnet;
+mod blocks;
 mod digits;
 mod error;
 mod flattened;
+mod googlenet;
 mod labels;
 mod lenet;
+mod mobilenet;
+mod nin;
 mod preprocess;
 mod registry;
+mod resnet;
+mod squeezenet;
 mod vgg;
+mod xception;
 
 pub mod npy;
 pub mod onnx;

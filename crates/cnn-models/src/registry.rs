@@ -2,10 +2,12 @@
 //! the trained weights where they are shipped. A model is added by a file of its own and a row here.
 
 use std::fmt;
+use std::path::Path;
 
 use cnn_core::{Initialization, Network, Weights};
 
-use crate::{Error, Labels, Preprocess, Result, flattened, lenet, vgg, weights_file};
+use crate::{Error, Labels, Preprocess, Result, weights_file};
+use crate::{alexnet, flattened, googlenet, lenet, mobilenet, nin, resnet, squeezenet, vgg, xception};
 
 /// A network with all that is around it.
 pub struct Model {
@@ -13,103 +15,141 @@ pub struct Model {
     pub name: &'static str,
     /// What it is, in one line.
     pub summary: &'static str,
-    build: fn() -> Result<Network>,
+    build: Build,
     preprocess: Preprocess,
     labels: fn() -> &'static Labels,
     initialization: Initialization,
     shipped: Option<&'static [u8]>,
+    /// Starts of the names of tensors that published files have for training alone.
+    training_only: &'static [&'static str],
 }
 
-static MODELS: [Model; 10] = [
+/// How a network is made.
+enum Build {
+    /// Of one size.
+    Fixed(fn() -> Result<Network>),
+    /// For pictures of so many rows and columns.
+    Sized(fn([usize; 2]) -> Result<Network>),
+}
+
+const fn model(
+    name: &'static str,
+    summary: &'static str,
+    build: Build,
+    preprocess: Preprocess,
+    labels: fn() -> &'static Labels,
+) -> Model {
+    let initialization = Initialization::He;
+    Model { name, summary, build, preprocess, labels, initialization, shipped: None, training_only: &[] }
+}
+
+/// A network of handwritten digits.
+const fn digits(name: &'static str, summary: &'static str, build: fn() -> Result<Network>) -> Model {
+    model(name, summary, Build::Fixed(build), Preprocess::MNIST, Labels::digits)
+}
+
+/// A network of photos, prepared as torchvision does it, and the classes of ImageNet.
+const fn photos(name: &'static str, summary: &'static str, build: fn([usize; 2]) -> Result<Network>) -> Model {
+    model(name, summary, Build::Sized(build), Preprocess::IMAGENET, Labels::imagenet)
+}
+
+/// A network of small colour pictures and the classes of CIFAR-10.
+const fn cifar(name: &'static str, summary: &'static str, build: Build) -> Model {
+    model(name, summary, build, Preprocess::CIFAR, Labels::cifar10)
+}
+
+static MODELS: [Model; 30] = [
     Model {
-        name: "lenet5",
-        summary: "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits",
-        build: lenet::lenet5,
-        preprocess: Preprocess::MNIST,
-        labels: Labels::digits,
-        initialization: Initialization::He,
         shipped: Some(include_bytes!("../assets/lenet5.safetensors")),
+        ..digits("lenet5", "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits", lenet::lenet5)
     },
+    digits(
+        "lenet5-original",
+        "LeNet-5 (1998) with the paper's tanh and mean pooling: handwritten digits",
+        lenet::lenet5_original,
+    ),
+    photos("alexnet", "AlexNet (2014, on one tower): photos, the 1,000 classes of ImageNet", alexnet::alexnet),
     Model {
-        name: "lenet5-original",
-        summary: "LeNet-5 (1998) with the paper's tanh and mean pooling: handwritten digits",
-        build: lenet::lenet5_original,
-        preprocess: Preprocess::MNIST,
-        labels: Labels::digits,
-        initialization: Initialization::He,
-        shipped: None,
+        preprocess: Preprocess::NIN,
+        ..photos("nin", "Network in network (2013): photos, the 1,000 classes of ImageNet", nin::nin)
     },
+    cifar("nin-cifar", "Network in network (2013): small colour pictures", Build::Sized(nin::nin_cifar)),
+    photos("vgg11", "VGG-11 (2014): photos, the 1,000 classes of ImageNet", |size| vgg::vgg(&vgg::VGG11, size)),
+    photos("vgg11_bn", "VGG-11 with batch normalisation: photos", |size| vgg::vgg(&vgg::VGG11_BN, size)),
+    photos("vgg13", "VGG-13 (2014): photos, the 1,000 classes of ImageNet", |size| vgg::vgg(&vgg::VGG13, size)),
+    photos("vgg13_bn", "VGG-13 with batch normalisation: photos", |size| vgg::vgg(&vgg::VGG13_BN, size)),
+    photos("vgg16", "VGG-16 (2014): photos, the 1,000 classes of ImageNet", |size| vgg::vgg(&vgg::VGG16, size)),
+    photos("vgg16_bn", "VGG-16 with batch normalisation: photos", |size| vgg::vgg(&vgg::VGG16_BN, size)),
+    photos("vgg19", "VGG-19 (2014): photos, the 1,000 classes of ImageNet", |size| vgg::vgg(&vgg::VGG19, size)),
+    photos("vgg19_bn", "VGG-19 with batch normalisation: photos", |size| vgg::vgg(&vgg::VGG19_BN, size)),
+    digits("vgg8", "VGG in small, with batch normalisation: handwritten digits, and pictures of their size", vgg::vgg8),
     Model {
-        name: "vgg16",
-        summary: "VGG-16 (2014): photos, the 1,000 classes of ImageNet",
-        build: vgg::vgg16,
-        preprocess: Preprocess::IMAGENET,
-        labels: Labels::imagenet,
-        initialization: Initialization::He,
-        shipped: None,
+        preprocess: Preprocess::GOOGLENET,
+        training_only: googlenet::TRAINING_ONLY,
+        ..photos("googlenet", "GoogLeNet (2014) with batch normalisation: photos", googlenet::googlenet)
     },
+    photos("resnet18", "ResNet-18 (2015): photos", |size| resnet::resnet(&resnet::RESNET18, size)),
+    photos("resnet34", "ResNet-34 (2015): photos", |size| resnet::resnet(&resnet::RESNET34, size)),
+    photos("resnet50", "ResNet-50 (2015): photos", |size| resnet::resnet(&resnet::RESNET50, size)),
+    photos("resnet101", "ResNet-101 (2015): photos", |size| resnet::resnet(&resnet::RESNET101, size)),
+    photos("resnet152", "ResNet-152 (2015): photos", |size| resnet::resnet(&resnet::RESNET152, size)),
+    cifar("resnet20-cifar", "ResNet-20 (2015): small colour pictures", Build::Sized(resnet::resnet20_cifar)),
     Model {
-        name: "vgg8",
-        summary: "VGG in small, with batch normalisation: handwritten digits, and pictures of their size",
-        build: vgg::vgg8,
-        preprocess: Preprocess::MNIST,
-        labels: Labels::digits,
-        initialization: Initialization::He,
-        shipped: None,
+        preprocess: Preprocess::XCEPTION,
+        ..photos("xception", "Xception (2016), of separable convolutions: photos of 299x299", xception::xception)
     },
+    photos("squeezenet1_1", "SqueezeNet 1.1 (2016), few parameters: photos", squeezenet::squeezenet1_1),
+    photos("mobilenet_v2", "MobileNetV2 (2018), little work: photos", mobilenet::mobilenet_v2),
     Model {
-        name: "baseline-cifar",
-        summary: "the dense network of the paper on flattened ones (2015): small colour pictures",
-        build: flattened::baseline_cifar,
-        preprocess: Preprocess::CIFAR,
-        labels: Labels::cifar10,
         initialization: Initialization::LeCun,
-        shipped: None,
+        ..cifar(
+            "baseline-cifar",
+            "the dense network of the paper on flattened ones (2015): small colour pictures",
+            Build::Fixed(flattened::baseline_cifar),
+        )
     },
     Model {
-        name: "flattened-cifar",
-        summary: "its twin with one-dimensional filters: small colour pictures",
-        build: flattened::flattened_cifar,
-        preprocess: Preprocess::CIFAR,
-        labels: Labels::cifar10,
         initialization: Initialization::Glorot,
-        shipped: None,
+        ..cifar(
+            "flattened-cifar",
+            "its twin with one-dimensional filters: small colour pictures",
+            Build::Fixed(flattened::flattened_cifar),
+        )
     },
     Model {
-        name: "flattened-all-cifar",
-        summary: "that with the first convolution flattened too: small colour pictures",
-        build: flattened::flattened_all_cifar,
-        preprocess: Preprocess::CIFAR,
-        labels: Labels::cifar10,
         initialization: Initialization::Glorot,
-        shipped: None,
+        ..cifar(
+            "flattened-all-cifar",
+            "that with the first convolution flattened too: small colour pictures",
+            Build::Fixed(flattened::flattened_all_cifar),
+        )
     },
     Model {
-        name: "baseline-mnist",
-        summary: "the dense network of the paper on flattened ones (2015): handwritten digits",
-        build: flattened::baseline_mnist,
         preprocess: Preprocess::MNIST_BARE,
-        labels: Labels::digits,
         initialization: Initialization::LeCun,
-        shipped: None,
+        ..digits(
+            "baseline-mnist",
+            "the dense network of the paper on flattened ones (2015): handwritten digits",
+            flattened::baseline_mnist,
+        )
     },
     Model {
-        name: "flattened-mnist",
-        summary: "its twin with one-dimensional filters: handwritten digits",
-        build: flattened::flattened_mnist,
         preprocess: Preprocess::MNIST_BARE,
-        labels: Labels::digits,
         initialization: Initialization::Glorot,
-        shipped: None,
+        ..digits(
+            "flattened-mnist",
+            "its twin with one-dimensional filters: handwritten digits",
+            flattened::flattened_mnist,
+        )
     },
     Model {
-        name: "flattened-all-mnist",
-        summary: "that with the first convolution flattened too: handwritten digits",
-        build: flattened::flattened_all_mnist,
         preprocess: Preprocess::MNIST_BARE,
-        labels: Labels::digits,
         initialization: Initialization::Glorot,
-        shipped: None,
+        ..digits(
+            "flattened-all-mnist",
+            "that with the first convolution flattened too: handwritten digits",
+            flattened::flattened_all_mnist,
+        )
     },
 ];
 
@@ -129,7 +169,26 @@ pub fn find(name: &str) -> Result<&'static Model> {
 impl Model {
     /// The network.
     pub fn network(&self) -> Result<Network> {
-        (self.build)()
+        let picture = self.preprocess.output_shape();
+        match self.build {
+            Build::Fixed(build) => build(),
+            Build::Sized(build) => build([picture[1], picture[2]]),
+        }
+    }
+
+    /// The network for pictures of so many rows and columns, with the same weights. Errors where it takes those of one size
+    /// only, and where they are too small for it.
+    pub fn network_for(&self, size: [usize; 2]) -> Result<Network> {
+        match self.build {
+            Build::Sized(build) => build(size),
+            Build::Fixed(build) => {
+                let network = build()?;
+                match network.input_shape()[1..] == size {
+                    true => Ok(network),
+                    false => Err(Error::PictureSize { model: self.name, takes: network.input_shape().clone(), size }),
+                }
+            }
+        }
     }
 
     /// How a picture becomes the network's input.
@@ -147,6 +206,18 @@ impl Model {
         self.initialization
     }
 
+    /// Maps a file of weights into memory, as [`weights_file::map`] does, and leaves out what published files have for training
+    /// alone, such as GoogLeNet's classifiers on the side.
+    pub fn weights_from(&self, path: &Path) -> Result<Weights> {
+        let mut weights = weights_file::map(path)?;
+        let is_left_out = |name: &&str| self.training_only.iter().any(|start| name.starts_with(start));
+        let names: Vec<String> = weights.iter().map(|(name, _)| name).filter(is_left_out).map(str::to_string).collect();
+        names.iter().for_each(|name| {
+            weights.remove(name);
+        });
+        Ok(weights)
+    }
+
     /// The trained weights that come with the library, where some do.
     pub fn shipped_weights(&self) -> Option<Result<Weights>> {
         self.shipped.map(weights_file::from_static)
@@ -161,6 +232,8 @@ impl fmt::Debug for Model {
 
 #[cfg(test)]
 mod tests {
+    use cnn_core::{DType, Tensor};
+
     use super::*;
 
     #[test]
@@ -181,10 +254,79 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_the_known_ones() {
         let error = find("lenet").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "unknown model `lenet`; known are lenet5, lenet5-original, vgg16, vgg8, baseline-cifar, flattened-cifar, \
-             flattened-all-cifar, baseline-mnist, flattened-mnist, flattened-all-mnist"
+        assert!(
+            error.starts_with("unknown model `lenet`; known are lenet5, lenet5-original, alexnet, nin, "),
+            "{error}"
         );
+        assert!(models().iter().all(|model| error.contains(model.name)), "{error}");
+    }
+
+    #[test]
+    fn parameters_have_the_published_counts() {
+        let published = [
+            ("alexnet", 61_100_840),
+            ("nin", 7_595_176),
+            ("nin-cifar", 966_986),
+            ("vgg11", 132_863_336),
+            ("vgg11_bn", 132_868_840),
+            ("vgg13", 133_047_848),
+            ("vgg13_bn", 133_053_736),
+            ("vgg16", 138_357_544),
+            ("vgg16_bn", 138_365_992),
+            ("vgg19", 143_667_240),
+            ("vgg19_bn", 143_678_248),
+            ("googlenet", 6_624_904),
+            ("resnet18", 11_689_512),
+            ("resnet34", 21_797_672),
+            ("resnet50", 25_557_032),
+            ("resnet101", 44_549_160),
+            ("resnet152", 60_192_808),
+            ("resnet20-cifar", 269_722),
+            ("xception", 22_855_952),
+            ("squeezenet1_1", 1_235_496),
+            ("mobilenet_v2", 3_504_872),
+        ];
+        for (name, count) in published {
+            assert_eq!(find(name).unwrap().network().unwrap().parameter_count(), count, "{name}");
+        }
+    }
+
+    #[test]
+    fn networks_of_photos_take_other_sizes() {
+        for model in models() {
+            let other = model.network_for([96, 80]);
+            match (&model.build, other) {
+                (Build::Fixed(_), other) => {
+                    let error = other.unwrap_err().to_string();
+                    assert!(error.starts_with(&format!("`{}` takes pictures of [", model.name)), "{error}");
+                    let size = [0, 1].map(|axis| model.preprocess().output_shape()[1 + axis]);
+                    assert!(model.network_for(size).is_ok(), "{}", model.name);
+                }
+                (Build::Sized(_), other) => {
+                    let (network, other) = (model.network().unwrap(), other.unwrap());
+                    assert_eq!(other.input_shape()[..], [3, 96, 80]);
+                    assert!(other.parameters().eq(network.parameters()), "{}", model.name);
+                }
+            }
+            assert!(model.network_for([0, 1]).is_err(), "{}", model.name);
+            assert!(model.network_for([usize::MAX, 2]).is_err(), "{}", model.name);
+        }
+    }
+
+    #[test]
+    fn classifiers_on_the_side_are_left_out_of_published_weights() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("googlenet.safetensors");
+        let mut weights = Weights::new();
+        for name in ["conv1.bn.weight", "aux1.fc2.bias", "aux2.conv.conv.weight"] {
+            weights.insert(name, Tensor::zeros([1]).unwrap());
+        }
+        weights_file::write(&path, &weights, DType::F32).unwrap();
+        let names = |model: &str| {
+            let weights = find(model).unwrap().weights_from(&path).unwrap();
+            weights.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(names("googlenet"), ["conv1.bn.weight"]);
+        assert_eq!(names("resnet18").len(), 3);
     }
 }

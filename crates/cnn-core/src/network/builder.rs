@@ -55,6 +55,11 @@ impl NetworkBuilder {
         Ok(ValueId(self.nodes.len()))
     }
 
+    /// Shape of a value of this network, without the batch.
+    pub fn shape(&self, value: ValueId) -> &Shape {
+        &self.shapes[value.0]
+    }
+
     fn check_graph(&self, name: &str, inputs: &[ValueId]) -> Result<()> {
         let reason = if let Err(reason) = fits_in_memory(&self.shapes[0]) {
             format!("input {}: {reason}", self.shapes[0])
