@@ -20,7 +20,7 @@ const _: () = assert!(BLOCK == kernels::BLOCK);
 
 impl OclCodec {
     /// The type of this name, such as `dynamic-tree`. Errors where there is none, an offset is out of range, or the device fails.
-    pub fn new(ocl: &Ocl, name: &str, scaling: Scaling) -> Result<Arc<dyn Codec>> {
+    pub fn find(ocl: &Ocl, name: &str, scaling: Scaling) -> Result<Arc<dyn Codec>> {
         let Some(table) = codec::table(name) else {
             return Err(Error::Setting(format!(
                 "{name:?} is none of the eight-bit types, which OpenCL devices encode"

@@ -16,7 +16,7 @@ const SCALINGS: [Scaling; 5] =
     [Scaling::Tensor, Scaling::Block, Scaling::Offset(0), Scaling::Offset(-30), Scaling::Offset(30)];
 
 fn agree(name: &str, scaling: Scaling, values: &[f32]) {
-    let (host, device) = (codec::find_scaled(name, scaling).unwrap(), OclCodec::new(&OCL, name, scaling).unwrap());
+    let (host, device) = (codec::find_scaled(name, scaling).unwrap(), OclCodec::find(&OCL, name, scaling).unwrap());
     let encoded = |codec: &dyn Codec| {
         let mut bytes = Vec::new();
         codec.encode(&POOL, values, &mut bytes).unwrap();
@@ -82,14 +82,14 @@ fn extremes() {
 
 #[test]
 fn bytes_that_are_not_as_many_as_they_should_be() {
-    let codec = OclCodec::new(&OCL, "dynamic-tree", Scaling::Tensor).unwrap();
+    let codec = OclCodec::find(&OCL, "dynamic-tree", Scaling::Tensor).unwrap();
     let mut values = [1.0; 3];
     for bytes in [0, 3, 6, 8] {
         assert!(codec.decode(&POOL, &vec![0; bytes], &mut values).is_err());
         assert!(codec.encode_into(&POOL, &values, &mut vec![0; bytes]).is_err());
     }
     assert_eq!(values, [1.0; 3]);
-    let refused = OclCodec::new(&OCL, "fp16", Scaling::Tensor).unwrap_err().to_string();
+    let refused = OclCodec::find(&OCL, "fp16", Scaling::Tensor).unwrap_err().to_string();
     assert!(refused.contains("fp16"), "{refused}");
 }
 

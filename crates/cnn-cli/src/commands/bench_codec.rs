@@ -139,7 +139,7 @@ impl Codecs {
             (None, _) => Scaling::Tensor,
         };
         Ok(match device {
-            Some(device) => OclCodec::new(device, name, scaling)?,
+            Some(device) => OclCodec::find(device, name, scaling)?,
             None => codec::find_scaled(name, scaling)?,
         })
     }
