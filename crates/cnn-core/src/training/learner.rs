@@ -76,6 +76,8 @@ pub struct Learner {
     first_sample: usize,
     step: u64,
     turns: Turns,
+    /// By node: what its seed differs from those of other layers by.
+    streams: Vec<u64>,
     /// By node: whether the step to come learns its parameters.
     due: Vec<bool>,
     /// By value: whether something that is due lies on the way to it.
@@ -118,9 +120,22 @@ impl Learner {
             .map_err(|reason| Error::Recipe { reason })?;
         let (network, recipe) = (network.clone(), recipe.clone());
         let (due, wanted) = (vec![false; nodes.len()], vec![false; network.value_count()]);
+        let streams = network.nodes().iter().map(|node| stream(&node.name)).collect();
         let (first_sample, step) = (0, 0);
-        let mut learner =
-            Learner { network, depth, logits, values, learned, recipe, first_sample, step, turns, due, wanted };
+        let mut learner = Learner {
+            network,
+            depth,
+            logits,
+            values,
+            learned,
+            recipe,
+            first_sample,
+            step,
+            turns,
+            streams,
+            due,
+            wanted,
+        };
         learner.come_to(0);
         Ok(learner)
     }
@@ -149,10 +164,11 @@ impl Learner {
         self.wanted[value.index()]
     }
 
-    /// What a node's layer runs in: its own seed in each step.
+    /// What a node's layer runs in: a seed of its own in each step. It depends on the layer's name, not on its place, so that a
+    /// network draws the same with other layers put in between.
     pub fn mode(&self, node: usize, first_sample: usize) -> Mode {
-        let seed =
-            self.recipe.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3)).wrapping_add((node as u64) << 48);
+        let of_step = self.recipe.seed.wrapping_add(self.step.wrapping_mul(0x0100_0000_01b3));
+        let seed = of_step.wrapping_add(self.streams[node]);
         let elements = self.network.shape(self.network.output_of(node)).elements() as u64;
         let seed = counted_from(seed, elements.wrapping_mul(self.first_sample as u64));
         Mode::Training { seed, first_sample }
@@ -294,5 +310,50 @@ impl Learner {
             }
         }
         Ok(())
+    }
+}
+
+/// A number for each name: FNV-1a (Fowler, Noll and Vo) of its bytes, mixed as SplitMix64 (Steele et al. 2014) mixes, so that names alike
+/// are not a few steps apart.
+fn stream(name: &str) -> u64 {
+    let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mixed = |z: u64, by: u32| z ^ (z >> by);
+    let z = mixed(name.bytes().fold(0xcbf2_9ce4_8422_2325, hash), 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed(mixed(z, 27).wrapping_mul(0x94d0_49bb_1331_11eb), 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Activation, Dropout, Linear};
+
+    fn seeds(between: bool) -> [u64; 3] {
+        let mut net = Network::builder("n", [4]);
+        net.push("drop1", Dropout::new(0.5)).unwrap();
+        if between {
+            net.push("relu", Activation::Relu).unwrap();
+        }
+        net.push("fc", Linear::new(2)).unwrap();
+        net.push("drop2", Dropout::new(0.5)).unwrap();
+        let network = net.finish().unwrap();
+        let weights = Weights::random(&network, 0).unwrap();
+        let mut learner = Learner::new(&network, &weights, &Recipe::default()).unwrap();
+        let seed = |learner: &Learner, name| {
+            let node = network.nodes().iter().position(|node| node.name == name).unwrap();
+            match learner.mode(node, 0) {
+                Mode::Training { seed, .. } => seed,
+                Mode::Inference => unreachable!("a learner trains"),
+            }
+        };
+        let first = [seed(&learner, "drop1"), seed(&learner, "drop2")];
+        learner.begin_step(0.1);
+        [first[0], first[1], seed(&learner, "drop1")]
+    }
+
+    #[test]
+    fn what_a_layer_draws_depends_on_its_name_and_the_step() {
+        let [first, second, later] = seeds(false);
+        assert!(first != second && first != later && second != later);
+        assert_eq!(seeds(true), [first, second, later]);
     }
 }
