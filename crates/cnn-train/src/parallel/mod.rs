@@ -9,13 +9,18 @@ mod communicator;
 mod data;
 mod exchange;
 mod handshake;
+mod joint;
 mod message;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod model;
+mod pieces;
+mod shards;
 mod sink;
 mod step_time;
 mod thread;
 mod transport;
+mod wire;
 
 pub use data::{Compression, Worker};
 pub use exchange::Exchange;
@@ -23,5 +28,8 @@ pub use message::{Kind, Link};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, Processes};
 pub use step_time::{ExchangeTime, StepTime};
+pub use model::ModelParallel;
+pub use shards::{Side, Splitting};
 pub use thread::{Thread, on_threads, threads};
 pub use transport::Transport;
+pub use wire::ValueCodecs;
