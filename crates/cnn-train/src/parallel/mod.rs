@@ -9,12 +9,14 @@ mod communicator;
 mod data;
 mod exchange;
 mod handshake;
+mod hybrid;
 mod joint;
 mod message;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod model;
 mod pieces;
+mod rounds;
 mod shards;
 mod sink;
 mod step_time;
@@ -24,6 +26,7 @@ mod wire;
 
 pub use data::{Compression, Worker};
 pub use exchange::Exchange;
+pub use hybrid::Hybrid;
 pub use message::{Kind, Link};
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, Processes};

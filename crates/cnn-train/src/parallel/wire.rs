@@ -154,6 +154,21 @@ impl Wire {
         Ok(())
     }
 
+    /// Gives `values` of worker `from` to all others. It takes them as the others receive them.
+    pub(super) fn share(&mut self, from: usize, values: &mut [f32]) -> Result<()> {
+        let Wire { link, codecs, pool, .. } = self;
+        let codec = &codecs.values;
+        match (link.workers(), from == link.rank()) {
+            (1, _) => Ok(()),
+            (_, true) => {
+                link.write(codec.encoded_bytes(values.len()), |bytes| codec.encode_into(pool, values, bytes))?;
+                link.others().try_for_each(|to| link.send(to, Kind::Values))?;
+                codec.decode(pool, link.written(), values)
+            }
+            (_, false) => codec.decode(pool, link.receive(from, Kind::Values)?, values).map_err(blame(from)),
+        }
+    }
+
     /// Takes some numbers of every worker's, as they are; `counts` says how many. The others need none where they are not asked for
     /// theirs.
     pub(super) fn collect(&mut self, own: &[f32], counts: &[usize]) -> Result<Vec<Vec<f32>>> {

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use cnn_core::layers::{Activation, Add, BatchNorm2d, Concat, Conv2d, Dropout, Flatten, Linear, Softmax};
 use cnn_core::training::{Clip, Partial};
-use cnn_core::{Backend, Network, Optimizer, Recipe, Reference, Tensor, Trainer, Weights};
-use cnn_cpu::Cpu;
-use cnn_train::parallel::{ModelParallel, Side, Splitting, Thread, ValueCodecs, threads};
+use cnn_core::{Backend, Network, Optimizer, Recipe, Reference, Weights};
+use cnn_train::parallel::{ModelParallel, Side, Splitting, Thread, ValueCodecs};
 use proptest::prelude::*;
+
+use crate::workers::{Make, batch, bits, cpu, distance, learn, recipe, reference, rms_prop, workers};
 
 const SIDES: [Side; 3] = [Side::Outputs, Side::Inputs, Side::Alternating];
 
@@ -48,75 +49,9 @@ fn branched() -> Network {
     net.finish().unwrap()
 }
 
-/// A batch of its own for each step. The value at the place of its label stands out in each image.
-fn batch(network: &Network, size: usize, step: usize) -> (Tensor, Vec<u32>) {
-    let elements = network.input_shape().elements();
-    let classes = network.output_shape().elements();
-    let value = |i: usize| ((i * 7919 + step * 104_729) % 2003) as f32 / 1001.5 - 1.0;
-    let mut images: Vec<f32> = (0..size * elements).map(value).collect();
-    let labels: Vec<u32> = (0..size).map(|i| ((i * 31 + step * 17) % classes) as u32).collect();
-    for (image, &label) in images.chunks_mut(elements).zip(&labels) {
-        image[label as usize % elements] += 2.0;
-    }
-    (Tensor::new(network.input_shape().with_batch(size), images).unwrap(), labels)
-}
-
-/// Steps over batches of 6 samples, each seventh of 1.
-fn learn(trainer: &mut dyn Trainer, network: &Network, steps: std::ops::Range<usize>) -> Vec<f64> {
-    let step = |step: usize| {
-        let (images, labels) = batch(network, if step % 7 == 6 { 1 } else { 6 }, step);
-        trainer.step(&images, &labels, 0.01, &mut cnn_core::backend::KeepGradients).unwrap().loss
-    };
-    steps.map(step).collect()
-}
-
-/// What each of several workers makes of `work`, which gets its end of the transport.
-fn workers<R: Send>(count: usize, work: impl Fn(Thread) -> R + Sync) -> Vec<R> {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let all: Vec<_> = threads(count).into_iter().map(|end| scope.spawn(move || work(end))).collect();
-        all.into_iter().map(|worker| worker.join().unwrap()).collect()
-    })
-}
-
 fn parallel(backend: Arc<dyn Backend>, end: Thread, codec: &str, side: Side) -> ModelParallel {
     let splitting = Splitting { side, smallest: 0 };
     ModelParallel::new(backend, Box::new(end), ValueCodecs::find(codec).unwrap(), splitting).unwrap()
-}
-
-fn recipe(optimizer: Optimizer) -> Recipe {
-    Recipe::new(optimizer).seed(5).clip(Clip::Value(1.0))
-}
-
-fn rms_prop() -> Optimizer {
-    Optimizer::all()[3]
-}
-
-/// The largest difference of two sets of weights, over the largest weight.
-fn distance(a: &Weights, b: &Weights) -> f32 {
-    assert_eq!(a.len(), b.len());
-    let (mut most, mut largest) = (0.0f32, 0.0f32);
-    for ((name, a), (other, b)) in a.iter().zip(b.iter()) {
-        assert_eq!((name, a.shape), (other, b.shape));
-        for (a, b) in a.to_f32().iter().zip(b.to_f32().iter()) {
-            (most, largest) = (most.max((a - b).abs()), largest.max(a.abs()));
-        }
-    }
-    if most == 0.0 { 0.0 } else { most / largest }
-}
-
-fn bits(weights: &Weights) -> Vec<(String, Vec<u32>)> {
-    weights.iter().map(|(name, view)| (name.to_string(), view.to_f32().iter().map(|v| v.to_bits()).collect())).collect()
-}
-
-type Make = fn() -> Arc<dyn Backend>;
-
-fn cpu() -> Arc<dyn Backend> {
-    Arc::new(Cpu::with_threads(1).unwrap())
-}
-
-fn reference() -> Arc<dyn Backend> {
-    Arc::new(Reference::new())
 }
 
 /// Weights and state of one worker alone, and of each of several.

@@ -1,0 +1,5 @@
+//! Trainings in which workers share layers: model-parallel and hybrid ones.
+
+mod hybrid;
+mod model;
+mod workers;
