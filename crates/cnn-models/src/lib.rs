@@ -35,6 +35,7 @@
 
 mod alexnet;
 mod blocks;
+mod dense;
 mod digits;
 mod error;
 mod flattened;

@@ -7,7 +7,7 @@ use std::path::Path;
 use cnn_core::{Initialization, Network, Weights};
 
 use crate::{Error, Labels, Preprocess, Result, weights_file};
-use crate::{alexnet, flattened, googlenet, lenet, mobilenet, nin, resnet, squeezenet, vgg, xception};
+use crate::{alexnet, dense, flattened, googlenet, lenet, mobilenet, nin, resnet, squeezenet, vgg, xception};
 
 /// A network with all that is around it.
 pub struct Model {
@@ -58,7 +58,7 @@ const fn cifar(name: &'static str, summary: &'static str, build: Build) -> Model
     model(name, summary, build, Preprocess::CIFAR, Labels::cifar10)
 }
 
-static MODELS: [Model; 30] = [
+static MODELS: [Model; 31] = [
     Model {
         shipped: Some(include_bytes!("../assets/lenet5.safetensors")),
         ..digits("lenet5", "LeNet-5 (1998) with ReLU and maximum pooling: handwritten digits", lenet::lenet5)
@@ -149,6 +149,14 @@ static MODELS: [Model; 30] = [
             "flattened-all-mnist",
             "that with the first convolution flattened too: handwritten digits",
             flattened::flattened_all_mnist,
+        )
+    },
+    Model {
+        preprocess: Preprocess::MNIST_BARE,
+        ..digits(
+            "mlp-mnist",
+            "784-1024-1024-10 of the paper on 8-bit approximations (2016): handwritten digits",
+            dense::mlp_mnist,
         )
     },
 ];

@@ -12,9 +12,9 @@ mod handshake;
 mod hybrid;
 mod joint;
 mod message;
+mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod model;
 mod pieces;
 mod rounds;
 mod shards;
@@ -28,11 +28,11 @@ pub use data::{Compression, Worker};
 pub use exchange::Exchange;
 pub use hybrid::Hybrid;
 pub use message::{Kind, Link};
+pub use model::ModelParallel;
 #[cfg(feature = "mpi")]
 pub use mpi::{Mpi, Processes};
-pub use step_time::{ExchangeTime, StepTime};
-pub use model::ModelParallel;
 pub use shards::{Side, Splitting};
+pub use step_time::{ExchangeTime, StepTime};
 pub use thread::{Thread, on_threads, threads};
 pub use transport::Transport;
 pub use wire::ValueCodecs;
