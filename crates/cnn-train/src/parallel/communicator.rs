@@ -167,7 +167,8 @@ fn serve(mut link: Link, mut exchange: Exchange, jobs: &Receiver<Job>, done: &Se
     }
 }
 
-fn gather(link: &mut Link, kind: Kind, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+/// Everyone's bytes for everyone, by rank.
+pub(super) fn gather(link: &mut Link, kind: Kind, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
     link.write(bytes.len(), |content| {
         content.copy_from_slice(&bytes);
         Ok(())

@@ -29,8 +29,7 @@ use crate::Error;
 /// on their part of them. They take and give the whole network's weights and state; running means and variances are the first
 /// worker's. What it compiles for inference runs on this worker alone.
 ///
-/// Without compression several workers learn what one does, up to rounding, where no batch norm sees a part of a batch only and
-/// nothing is drawn before the dense layers. No two workers may share a backend's threads: they would wait for each other.
+/// Without compression several workers learn what one does, up to rounding, where no batch norm sees a part of a batch only. No two workers may share a backend's threads: they would wait for each other.
 #[derive(Debug)]
 pub struct Hybrid {
     backend: Arc<dyn Backend>,
@@ -48,6 +47,10 @@ impl Hybrid {
     ) -> crate::Result<Self> {
         let wire = Arc::new(Mutex::new(Wire::new(transport, codecs, backend.device().threads)?));
         Ok(Hybrid { backend, wire, splitting })
+    }
+
+    pub(super) fn wire(&self) -> Arc<Mutex<Wire>> {
+        self.wire.clone()
     }
 }
 
@@ -182,6 +185,7 @@ impl HybridTrainer {
         };
         let (images, labels) = self.own(images, labels, &parts[rank])?;
         let weight = parts[rank].len() as f32 / batch as f32;
+        self.convolutions.count_samples_from(parts[rank].start);
         let mut sink = SumSink { wire: &self.whole.wire, weight };
         let result = self.convolutions.gradients(&images, &labels, &mut sink);
         let mut rounds = guard(&self.rounds);

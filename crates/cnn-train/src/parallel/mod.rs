@@ -1,6 +1,7 @@
 //! Training spread over several workers, each with a backend of its own.
 //!
-//! A [`Worker`] does its part of a [`Fit`](crate::Fit) with [data parallelism](Worker): a share of every batch.
+//! A [`Worker`] does its part of a [`Fit`](crate::Fit) with [data parallelism](Worker): a share of every batch. [`ModelParallel`] workers
+//! have a share of every large fully connected layer, [`Hybrid`] ones of batches before those layers and of the layers behind.
 //!
 //! Workers reach one another through a [`Transport`]: [`threads`] of one process, or processes. A [`Link`] makes messages of it that are
 //! whole and in order or an error, an [`Exchange`] sums over all workers what a [`codec`](crate::codec) writes.
@@ -21,6 +22,7 @@ mod shards;
 mod sink;
 mod step_time;
 mod thread;
+mod together;
 mod transport;
 mod wire;
 

@@ -42,6 +42,10 @@ impl ModelParallel {
         let wire = Arc::new(Mutex::new(Wire::new(transport, codecs, backend.device().threads)?));
         Ok(ModelParallel { backend, wire, splitting })
     }
+
+    pub(super) fn wire(&self) -> Arc<Mutex<Wire>> {
+        self.wire.clone()
+    }
 }
 
 impl Backend for ModelParallel {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rayon::ThreadPool;
 
 use super::Transport;
+use super::communicator::gather;
 use super::exchange::Exchange;
 use super::message::{Kind, Link};
 use crate::codec::{self, Codec, Scaling, mantissa, one_bit, static_tree, uncompressed};
@@ -58,10 +59,10 @@ pub(super) enum Way {
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) link: Link,
-    codecs: ValueCodecs,
+    pub(super) codecs: ValueCodecs,
     forward: Exchange,
     back: Exchange,
-    pool: Arc<ThreadPool>,
+    pub(super) pool: Arc<ThreadPool>,
     failure: Failure,
 }
 
@@ -116,6 +117,19 @@ impl Wire {
             Error::Core(error) => error,
             error => other(error),
         })
+    }
+
+    /// Tells all other workers that this one gives up, unless they were told before.
+    pub(super) fn fail(&mut self, error: &Error) {
+        if !matches!(self.failure, Failure::Told) {
+            self.failure = Failure::Told;
+            self.link.fail(error);
+        }
+    }
+
+    /// Tells everyone these bytes, and gives back what each told, by rank.
+    pub(super) fn tell(&mut self, kind: Kind, bytes: Vec<u8>) -> Result<Vec<Vec<u8>>> {
+        gather(&mut self.link, kind, bytes)
     }
 
     /// Replaces `values` by their sums over all workers.

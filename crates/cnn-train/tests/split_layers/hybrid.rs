@@ -16,6 +16,7 @@ fn network() -> Network {
     net.push("conv1", Conv2d::new(3, 3)).unwrap();
     net.push("relu1", Activation::Relu).unwrap();
     net.push("pool", MaxPool2d::new(2)).unwrap();
+    net.push("drop1", Dropout::new(0.1)).unwrap();
     net.push("conv2", Conv2d::new(5, 2)).unwrap();
     net.push("tanh", Activation::Tanh).unwrap();
     net.push("flatten", Flatten).unwrap();

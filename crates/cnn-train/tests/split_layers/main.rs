@@ -1,5 +1,6 @@
 //! Trainings in which workers share layers: model-parallel and hybrid ones.
 
+mod fit;
 mod hybrid;
 mod model;
 mod workers;
