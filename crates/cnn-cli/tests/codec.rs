@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{json, refused};
+use common::{json, mnist, refused, text};
 
 const SMALL: [&str; 10] = ["bench", "codec", "--numbers", "50000", "--timed", "70000", "--reps", "1", "--threads", "2"];
 
@@ -48,8 +48,41 @@ fn one_type_with_another_scaling() {
 }
 
 #[test]
+fn errors_on_what_a_training_sends() {
+    let data = mnist();
+    let tiny = ["bench", "codec", "--numbers", "9", "--timed", "9", "--reps", "1", "--types", "none", "--threads", "2"];
+    let result = json(&[&tiny[..], &["--data", text(data.path())]].concat());
+    let rows = result["training"].as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 3 * 4);
+    for what in ["gradients", "activations"] {
+        for layer in ["classifier.1", "classifier.4", "classifier.7"] {
+            let of = |name: &str| {
+                let mut rows = rows.iter();
+                let row = rows.find(|row| row["what"] == what && row["layer"] == layer && row["name"] == name).unwrap();
+                (row["mean_absolute_error"].as_f64().unwrap(), row["relative_error_percent"].as_f64().unwrap())
+            };
+            let (tree, linear) = (of("dynamic-tree"), of("linear"));
+            // Most numbers are far below the largest, where the tree's codes lie closer.
+            assert!(tree.0 > 0.0 && tree.1 < linear.1 && linear.1 < 100.0, "{what} {layer}: {tree:?} {linear:?}");
+        }
+    }
+}
+
+#[test]
+fn an_opencl_device_makes_the_same_errors() {
+    let device = json(&[&SMALL[..], &["--backend", "ocl"]].concat());
+    let host = json(&[&SMALL[..], &["--types", "dynamic-tree,linear,mantissa,static-tree"]].concat());
+    assert_eq!(device["types"].as_array().unwrap().len(), 4);
+    for (device, host) in device["types"].as_array().unwrap().iter().zip(host["types"].as_array().unwrap()) {
+        assert_eq!(device["relative_error_percent"], host["relative_error_percent"], "{device}");
+    }
+}
+
+#[test]
 fn bad_options_are_refused() {
     let with = |more: &[&'static str]| refused(&[&["bench", "codec"][..], more].concat());
     assert!(with(&["--types", "linear,zip"]).contains("no codec \"zip\"; there are dynamic-tree, linear"));
+    assert!(with(&["--types", "fp16", "--backend", "ocl"]).contains("fp16"));
+    assert!(with(&["--backend", "gpu"]).contains("not on \"gpu\""));
     assert!(with(&["--numbers", "0"]).contains("at least 1"));
 }

@@ -1,8 +1,11 @@
 //! `cnn bench codec`: how long the codecs of gradients take, beside the memory's bandwidth, and how large their errors are, as Table
 //! 1 of "8-bit approximations for parallelism in deep learning" (Dettmers 2016) has them.
 
+mod training;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -43,6 +46,9 @@ pub(crate) struct Codecs {
     /// Where the eight-bit types are encoded: cpu, or an OpenCL device, as ocl or ocl:N. Times there include copies to it and back.
     #[arg(long, default_value = "cpu")]
     backend: String,
+    /// A data set in the format of MNIST: train on it for an epoch, and measure errors on gradients and activations too.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Seed of the numbers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -116,6 +122,10 @@ impl Codecs {
             }
         }
         show(output, &rows);
+        let training = match &self.data {
+            Some(folder) => training::rows(output, &pool, (folder, self.seed))?,
+            None => Vec::new(),
+        };
         output.finish(&serde_json::json!({
             "backend": self.backend,
             "threads": pool.current_num_threads(),
@@ -123,6 +133,7 @@ impl Codecs {
             "timed_numbers": self.timed,
             "bandwidth_gb_per_s": bandwidth,
             "types": rows,
+            "training": training,
         }))
     }
 
