@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::convolution::{Convolution, FullyConnected};
 use super::dropout::Dropout;
+use super::mean::GlobalAvgPool;
 use super::norm::{BatchNorm, Moments};
 use super::plain::{Copy, Plain};
 use super::pointwise::Pointwise;
@@ -80,6 +81,7 @@ pub(super) fn kernel(network: &Network, node: usize, machine: &Machine) -> Resul
             }
         }
         Layer::MaxPool2d(pool) => Box::new(MaxPool::new(instructions, inputs[0][0], pool.plane(inputs[0])?)),
+        Layer::GlobalAvgPool(_) => Box::new(GlobalAvgPool { instructions, plane: [inputs[0][1], inputs[0][2]] }),
         Layer::Activation(Activation::Relu) => Box::new(Relu(instructions)),
         Layer::Activation(Activation::Relu6) => Box::new(Relu6(instructions)),
         Layer::Flatten(_) => Box::new(Copy),

@@ -9,6 +9,7 @@ mod correlation;
 mod depthwise_pair;
 mod dropout;
 mod kernels;
+mod mean;
 mod norm;
 mod outer;
 mod passes;
