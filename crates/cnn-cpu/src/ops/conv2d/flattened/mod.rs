@@ -68,9 +68,9 @@ enum Kind {
 /// How much of a chain runs at a time.
 #[derive(Debug, Clone)]
 struct Bands {
-    /// Rows of the output.
+    /// Rows that each link makes before the next one has its turn.
     rows: usize,
-    /// For each link but the last: blocks of channels, and the rows of its output that are kept.
+    /// For each link but the last: blocks of channels, and the rows of its output that are kept, which is what the next one sees.
     kept: SmallVec<[(usize, usize); MOST_LINKS]>,
     /// Floats of a row of a block.
     line: usize,
@@ -84,8 +84,8 @@ impl Bands {
 
     /// Of so many rows, for links that write so many blocks and reach so far.
     fn new(links: &[(usize, [usize; 2])], rows: usize, line: usize) -> Self {
-        let further = |link: usize| links[link + 1..].iter().map(|(_, [above, below])| above + below).sum::<usize>();
-        let kept = (0..links.len().saturating_sub(1)).map(|link| (links[link].0, rows + further(link))).collect();
+        let kept = links.iter().zip(links.iter().skip(1));
+        let kept = kept.map(|((blocks, _), (_, [above, below]))| (*blocks, rows + above + below)).collect();
         Bands { rows, kept, line }
     }
 
@@ -269,8 +269,10 @@ impl FlattenedKernel {
         // By link: the first row that is kept, and the row behind the last that is made.
         let mut first = self.firsts(start);
         let mut made = first.clone();
-        for band in (start..end).step_by(self.bands.rows) {
-            let wanted = self.wanted((band + self.bands.rows).min(end));
+        let mut band = start;
+        while band < end + self.reach() {
+            band = (band + self.bands.rows).min(end + self.reach());
+            let wanted = self.wanted(band);
             for (link, l) in self.links.iter().enumerate() {
                 let rows = made[link]..wanted[link];
                 if rows.is_empty() {
@@ -317,12 +319,19 @@ impl FlattenedKernel {
         rows
     }
 
-    /// The row of each link behind the last that the rows before `end` of the output need.
+    /// Rows that the chain reaches over behind its first link.
+    fn reach(&self) -> usize {
+        self.links.iter().skip(1).map(|link| link.reach.iter().sum::<usize>()).sum()
+    }
+
+    /// The row of each link behind the last that is made when the first link has got to row `end` of what it makes, counted
+    /// so that it begins at the output's first row: links that are further ahead begin earlier, so that none makes more than a band at a time.
     fn wanted(&self, end: usize) -> SmallVec<[usize; MOST_LINKS]> {
         let mut rows: SmallVec<[usize; MOST_LINKS]> = SmallVec::from_elem(end, self.links.len());
         for link in (1..self.links.len()).rev() {
-            rows[link - 1] = (rows[link] + self.links[link].reach[1]).min(self.rows);
+            rows[link - 1] = rows[link] + self.links[link].reach[1];
         }
+        rows.iter_mut().for_each(|row| *row = row.saturating_sub(self.reach()).min(self.rows));
         rows
     }
 }
