@@ -2,7 +2,7 @@
 
 use cnn_core::layers::{Activation, Conv2d, MaxPool2d};
 use cnn_core::network::{FilterOrder, FlattenedConv};
-use cnn_core::{Backend, CompileOptions, Network, Reference};
+use cnn_core::{Backend, CompileOptions, Network, Reference, Tensor};
 use cnn_cpu::Cpu;
 use cnn_testkit::conformance::{random_input, random_weights};
 use cnn_testkit::difference;
@@ -92,4 +92,24 @@ fn large_batches_of_the_papers_layer_are_one_step() {
     let options = CompileOptions::default().batch(128);
     let plan = Cpu::with_threads(2).unwrap().compile(&network, &random_weights(&network, 1), &options).unwrap();
     assert!(plan.report().steps.iter().any(|step| step.algorithm == NAME), "{}", plan.report());
+}
+
+#[test]
+fn outputs_too_large_for_any_cache_are_the_same() {
+    // 64 MiB in all, each image 16.
+    let (network, batch) = (network([16, 512, 512], &FlattenedConv::new(16, 3), &[Activation::Relu]), 4);
+    let (weights, input) = (random_weights(&network, 5), random_input(&network, batch, 6));
+    let cpu = Cpu::with_threads(2).unwrap();
+    let output = |input: &Tensor| {
+        let options = CompileOptions::default().batch(batch).algorithm(NAME);
+        let plan = cpu.compile(&network, &weights, &options).unwrap();
+        plan.session().unwrap().run(input).unwrap().to_f32().into_owned()
+    };
+    let together = output(&input);
+    let image = together.len() / batch;
+    for (i, together) in together.chunks(image).enumerate() {
+        let values = input.to_f32()[i * image..(i + 1) * image].to_vec();
+        let alone = output(&Tensor::new([1, 16, 512, 512], values).unwrap());
+        assert!(alone == together, "image {i}");
+    }
 }

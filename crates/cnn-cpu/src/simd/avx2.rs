@@ -49,6 +49,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn stream_to(self, to: *mut f32, vector: __m256) {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { _mm256_stream_ps(to, vector) }
+    }
+
+    #[inline(always)]
     unsafe fn load_half_from(self, from: *const u16) -> __m256 {
         // SAFETY: as above; the caller vouches for the memory.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }

@@ -50,6 +50,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn stream_to(self, to: *mut f32, vector: __m512) {
+        // SAFETY: as above; the caller vouches for the memory.
+        unsafe { _mm512_stream_ps(to, vector) }
+    }
+
+    #[inline(always)]
     unsafe fn load_half_from(self, from: *const u16) -> __m512 {
         // SAFETY: as above; the caller vouches for the memory.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }

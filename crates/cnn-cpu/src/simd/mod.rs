@@ -62,6 +62,16 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
     /// `LANES` floats at `to` must be writable.
     unsafe fn store_to(self, to: *mut f32, vector: Self::Vector);
 
+    /// Writes a vector past the caches, where the instruction set can.
+    ///
+    /// # Safety
+    /// `LANES` floats at `to` must be writable, and `to` lie where a whole vector may.
+    #[inline(always)]
+    unsafe fn stream_to(self, to: *mut f32, vector: Self::Vector) {
+        // SAFETY: the caller vouches for the memory.
+        unsafe { self.store_to(to, vector) }
+    }
+
     /// Reads a vector of IEEE half precision.
     ///
     /// # Safety
@@ -106,6 +116,30 @@ pub trait Simd: Copy + Debug + Send + Sync + 'static {
         assert!(to.len() >= Self::LANES);
         // SAFETY: the length is checked above.
         unsafe { self.store_to(to.as_mut_ptr(), vector) }
+    }
+
+    /// As [`store`](Self::store), past the caches; other threads see it after [`fence`]. Panics where the slice does not begin at a
+    /// multiple of a vector's bytes.
+    #[inline(always)]
+    fn stream(self, to: &mut [f32], vector: Self::Vector) {
+        assert!(to.len() >= Self::LANES && Self::may_stream(to));
+        // SAFETY: the length and the place are checked above.
+        unsafe { self.stream_to(to.as_mut_ptr(), vector) }
+    }
+
+    /// Whether a slice begins where [`stream`](Self::stream) can write.
+    #[inline(always)]
+    fn may_stream(to: &[f32]) -> bool {
+        to.as_ptr() as usize % (Self::LANES * size_of::<f32>()) == 0
+    }
+}
+
+/// Puts what this thread wrote by [`Simd::stream`] before whatever it writes next.
+pub fn fence() {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
     }
 }
 

@@ -101,10 +101,13 @@ impl Filters {
         scratch: &mut [f32],
     ) {
         let blocks = self.all().next().map_or(0, |taps| taps.bias.len() / S::LANES);
+        let streams = target.streams() && self.activation.is_none_or(|a| a == Activation::Relu);
         for block in 0..blocks {
             for row in rows.clone() {
                 let output = target.row(block, row);
-                s.vectorize(Line { filters: self, source, height, at: (block, row), scratch, output: &mut *output });
+                let streams = streams && S::may_stream(output);
+                let at = (block, row);
+                s.vectorize(Line { filters: self, source, height, at, scratch, output: &mut *output, streams });
                 if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
                     apply(activation, output);
                 }
@@ -121,13 +124,33 @@ struct Line<'a> {
     at: (usize, usize),
     scratch: &'a mut [f32],
     output: &'a mut [f32],
+    streams: bool,
+}
+
+/// What happens to sums.
+#[derive(Clone, Copy, Default)]
+struct Finish {
+    relu: bool,
+    /// Whether they are written past the caches.
+    streams: bool,
+}
+
+impl Finish {
+    #[inline(always)]
+    fn store<S: Simd>(self, s: S, to: &mut [f32], sum: S::Vector) {
+        let sum = if self.relu { s.relu(sum) } else { sum };
+        match self.streams {
+            true => s.stream(to, sum),
+            false => s.store(to, sum),
+        }
+    }
 }
 
 impl<S: Simd> Task<S> for Line<'_> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Line { filters, source, height, at: (block, row), scratch, output } = self;
-        let relu = filters.activation == Some(Activation::Relu);
+        let Line { filters, source, height, at: (block, row), scratch, output, streams } = self;
+        let finish = Finish { relu: filters.activation == Some(Activation::Relu), streams };
         let line = source.line;
         // The rows that a vertical filter sees, and its first tap that does.
         let down = |taps: &Taps| {
@@ -137,7 +160,7 @@ impl<S: Simd> Task<S> for Line<'_> {
         let Some(horizontal) = &filters.horizontal else {
             if let Some(vertical) = &filters.vertical {
                 let (x, first, end) = down(vertical);
-                sums(s, (x, line), (vertical.block::<S>(block), first, end), output, relu);
+                sums(s, (x, line), (vertical.block::<S>(block), first, end), output, finish);
             }
             return;
         };
@@ -149,11 +172,11 @@ impl<S: Simd> Task<S> for Line<'_> {
         match &filters.vertical {
             Some(vertical) => {
                 let (x, first, end) = down(vertical);
-                sums(s, (x, line), (vertical.block::<S>(block), first, end), between, false);
+                sums(s, (x, line), (vertical.block::<S>(block), first, end), between, Finish::default());
             }
             None => between.copy_from_slice(&source.from(block, row)[..line]),
         }
-        sums(s, (scratch, S::LANES), (horizontal.block::<S>(block), 0, horizontal.count), output, relu);
+        sums(s, (scratch, S::LANES), (horizontal.block::<S>(block), 0, horizontal.count), output, finish);
     }
 }
 
@@ -164,7 +187,7 @@ fn sums<S: Simd>(
     (x, step): (&[f32], usize),
     (block, first, end): (Block<'_>, usize, usize),
     output: &mut [f32],
-    relu: bool,
+    finish: Finish,
 ) {
     let weights = &block.weights[first * S::LANES..end * S::LANES];
     let pixels = output.len() / S::LANES;
@@ -173,9 +196,9 @@ fn sums<S: Simd>(
         let (x, output) = (&x[at * S::LANES..], &mut output[at * S::LANES..]);
         let taps = (weights, block.bias);
         at += match pixels - at {
-            PIXELS.. => pixels_of::<S, PIXELS>(s, (x, step), taps, output, relu),
-            4.. => pixels_of::<S, 4>(s, (x, step), taps, output, relu),
-            _ => pixels_of::<S, 1>(s, (x, step), taps, output, relu),
+            PIXELS.. => pixels_of::<S, PIXELS>(s, (x, step), taps, output, finish),
+            4.. => pixels_of::<S, 4>(s, (x, step), taps, output, finish),
+            _ => pixels_of::<S, 1>(s, (x, step), taps, output, finish),
         };
     }
 }
@@ -187,7 +210,7 @@ fn pixels_of<S: Simd, const N: usize>(
     (x, step): (&[f32], usize),
     (weights, bias): (&[f32], &[f32]),
     output: &mut [f32],
-    relu: bool,
+    finish: Finish,
 ) -> usize {
     let mut sums = [s.load(bias); N];
     let mut tap = 0;
@@ -201,7 +224,7 @@ fn pixels_of<S: Simd, const N: usize>(
     }
     let output = &mut output[..N * S::LANES];
     for n in 0..N {
-        s.store(&mut output[n * S::LANES..], if relu { s.relu(sums[n]) } else { sums[n] });
+        finish.store(s, &mut output[n * S::LANES..], sums[n]);
     }
     N
 }

@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use super::{Algorithm, Depthwise, Parameters, Pointwise, Problem, rounded};
 use crate::machine::Machine;
 use crate::ops::{Io, Kernel, Prepared, Work};
-use crate::simd::{Simd, with_simd};
+use crate::simd::{Simd, fence, with_simd};
 use crate::threads::{Block, Workers};
 use filters::{Filters, Taps};
 use lateral::Lateral;
@@ -23,6 +23,10 @@ use rows::{Source, Target};
 
 /// Its name in reports.
 pub const NAME: &str = "conv2d/flattened";
+
+/// Bytes of an output that the last cache of a processor does not keep until somebody reads it: written past the caches, so that
+/// none of it is read first.
+const STREAMED: usize = 64 << 20;
 
 /// The longest chain.
 const MOST_LINKS: usize = 12;
@@ -249,14 +253,18 @@ impl FlattenedKernel {
         let reach = self.links.iter().map(|link| link.reach.iter().sum::<usize>()).sum();
         let part = self.rows.div_ceil(parts((io.batch, self.threads), [self.rows, reach]));
         let extents = [io.batch * blocks, self.rows, self.bands.line];
+        let streams = size_of_val(io.output) >= STREAMED;
         workers.for_each_block_of(io.output, extents, (blocks, [blocks, part, self.bands.line]), |mut block| {
             let input = &input[block.planes().start / blocks * sample..][..sample];
-            workers.scratch(self.scratch_length(), |scratch| self.part(s, input, scratch, &mut block));
+            workers.scratch(self.scratch_length(), |scratch| self.part(s, input, scratch, (&mut block, streams)));
+            if streams {
+                fence();
+            }
         });
     }
 
     /// Some rows of a sample.
-    fn part<S: Simd>(&self, s: S, input: &[f32], scratch: &mut [f32], block: &mut Block<'_>) {
+    fn part<S: Simd>(&self, s: S, input: &[f32], scratch: &mut [f32], (block, streams): (&mut Block<'_>, bool)) {
         let line = self.bands.line;
         let (mut kept, filter) = scratch.split_at_mut(self.bands.length());
         let mut buffers: SmallVec<[&mut [f32]; MOST_LINKS]> = SmallVec::new();
@@ -299,7 +307,7 @@ impl FlattenedKernel {
                         first[link] = needed;
                         Target::Buffer { data: buffer, plane, first: needed, line }
                     }
-                    None => Target::Output(block),
+                    None => Target::Output(block, streams),
                 };
                 match &l.work {
                     Kind::Lateral(lateral) => lateral.run(s, source, rows, &mut target),

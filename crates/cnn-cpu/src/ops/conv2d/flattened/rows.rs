@@ -24,8 +24,14 @@ impl<'a> Source<'a> {
 /// Rows that are written: a buffer's, as [`Source`] has them, or those of the output.
 #[derive(Debug)]
 pub(super) enum Target<'a, 'b> {
-    Buffer { data: &'a mut [f32], plane: usize, first: usize, line: usize },
-    Output(&'a mut Block<'b>),
+    Buffer {
+        data: &'a mut [f32],
+        plane: usize,
+        first: usize,
+        line: usize,
+    },
+    /// Whether past the caches, too.
+    Output(&'a mut Block<'b>, bool),
 }
 
 impl Target<'_, '_> {
@@ -33,8 +39,13 @@ impl Target<'_, '_> {
     pub(super) fn together(&self, rows: usize) -> usize {
         match self {
             Target::Buffer { .. } => rows,
-            Target::Output(_) => 1,
+            Target::Output(..) => 1,
         }
+    }
+
+    /// Whether rows are better written past the caches.
+    pub(super) fn streams(&self) -> bool {
+        matches!(self, Target::Output(_, true))
     }
 
     /// A row of a block.
@@ -51,7 +62,7 @@ impl Target<'_, '_> {
                 let mut planes = data[block * *plane..].chunks_mut(*plane);
                 std::array::from_fn(|_| &mut planes.next().expect("a block of the buffer")[start..start + length])
             }
-            Target::Output(output) => {
+            Target::Output(output, _) => {
                 let first = output.rows().start;
                 output.lines(block, row - first)
             }
