@@ -10,6 +10,8 @@ use cnn_core::layers::{
 use cnn_core::network::{FilterOrder, FlattenedConv};
 use cnn_core::{Layer, Misfit, Network, NetworkBuilder, Result, Shape, ValueId};
 
+use crate::rare_cases::rare_cases;
+
 /// A layer on inputs of given shapes.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -28,7 +30,7 @@ pub struct Case {
 }
 
 impl Case {
-    fn new(name: &str, layer: impl Into<Layer>, inputs: &[Shape]) -> Self {
+    pub(crate) fn new(name: &str, layer: impl Into<Layer>, inputs: &[Shape]) -> Self {
         let seed = name.bytes().fold(0, |seed: u64, b| (seed * 31 + u64::from(b)) % 0xffff_ffff);
         Case { name: name.to_string(), layer: layer.into(), inputs: inputs.to_vec(), batch: 2, seed, tolerance: 1e-6 }
     }
@@ -80,10 +82,11 @@ pub fn cases() -> Vec<Case> {
     cases.extend(pools());
     cases.extend(others());
     cases.extend(imported());
+    cases.extend(rare_cases());
     cases
 }
 
-fn image(c: usize, h: usize, w: usize) -> [Shape; 1] {
+pub(crate) fn image(c: usize, h: usize, w: usize) -> [Shape; 1] {
     [Shape::from([c, h, w])]
 }
 

@@ -115,7 +115,12 @@ impl<'a> Problem<'a> {
         let mut values = self.values.clone();
         // Where the function has kinks, a step must stay between them (`spread`); elsewhere a larger one rounds less.
         let kinks = matches!(self.case.layer, Layer::MaxPool2d(_) | Layer::Activation(_) | Layer::Prelu(_));
-        let step = if kinks { (1.0 / values[index].len() as f32).min(1e-2) } else { 1e-2 };
+        let step = match self.case.layer.operation().kind() {
+            // Its kinks lie anywhere.
+            "LocalContrastNorm" => 1e-3,
+            _ if kinks => (1.0 / values[index].len() as f32).min(1e-2),
+            _ => 1e-2,
+        };
         let centre = values[index][place];
         let mut at = |value: f32| {
             values[index][place] = value;

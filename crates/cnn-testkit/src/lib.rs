@@ -13,6 +13,7 @@ mod cases;
 mod compare;
 mod convolutions;
 mod random;
+mod rare_cases;
 mod shapes;
 
 pub mod conformance;

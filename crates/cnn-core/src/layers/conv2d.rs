@@ -57,6 +57,11 @@ impl Conv2d {
         let [kh, kw] = self.window.kernel;
         Shape::from([self.out_channels, in_channels / self.groups.max(1), kh, kw])
     }
+
+    /// Weights of one filter.
+    pub(super) fn taps(&self, in_channels: usize) -> usize {
+        Shape::from(&self.weight_shape(in_channels)[1..]).elements()
+    }
 }
 
 impl Operation for Conv2d {
@@ -77,7 +82,8 @@ impl Operation for Conv2d {
     fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
         let weight = self.weight_shape(inputs[0][0]);
         let [kh, kw] = self.window.kernel;
-        let (fan_in, fan_out) = (weight[1..].iter().product(), self.out_channels / self.groups.max(1) * kh * kw);
+        let fan_in = self.taps(inputs[0][0]);
+        let fan_out = Shape::from([self.out_channels / self.groups.max(1), kh, kw]).elements();
         let mut parameters = vec![Parameter::learned("weight", weight, Init::Spread { fan_in, fan_out })];
         if self.bias {
             parameters.push(Parameter::learned("bias", [self.out_channels], Init::Constant(0.0)));
@@ -86,8 +92,7 @@ impl Operation for Conv2d {
     }
 
     fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
-        let taps: usize = self.weight_shape(inputs[0][0])[1..].iter().product();
-        (output.elements() as u64).saturating_mul(2 * taps as u64)
+        (output.elements() as u64).saturating_mul(self.taps(inputs[0][0]) as u64).saturating_mul(2)
     }
 
     fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
@@ -96,7 +101,7 @@ impl Operation for Conv2d {
         for (place, value) in output.iter_mut().enumerate() {
             let at = loops.output_place(place);
             let mut sum = call.parameters.get(1).map_or(0.0, |bias| f64::from(bias[at.channel]));
-            loops.for_each_tap(&at, |i, w| sum += f64::from(input[i]) * f64::from(weight[w]));
+            loops.for_each_tap(&at, at.channel, |i, w| sum += f64::from(input[i]) * f64::from(weight[w]));
             *value = sum as f32;
         }
     }
@@ -110,7 +115,7 @@ impl Operation for Conv2d {
         for (place, &dy) in output_gradient.iter().enumerate() {
             let at = loops.output_place(place);
             bias_gradient[at.channel] += f64::from(dy);
-            loops.for_each_tap(&at, |i, w| {
+            loops.for_each_tap(&at, at.channel, |i, w| {
                 weight_gradient[w] += f64::from(dy) * f64::from(input[i]);
                 input_gradient[i] += dy * weight[w];
             });
@@ -122,7 +127,7 @@ impl Operation for Conv2d {
 }
 
 /// The loop nest that forward and backward share.
-struct Loops {
+pub(super) struct Loops {
     rows: Axis,
     columns: Axis,
     /// Input channels of one group, output channels of one group, all output channels.
@@ -133,7 +138,7 @@ struct Loops {
 }
 
 /// One element of the output.
-struct Place {
+pub(super) struct Place {
     sample: usize,
     channel: usize,
     row: usize,
@@ -141,25 +146,25 @@ struct Place {
 }
 
 impl Loops {
-    fn new(conv: &Conv2d, call: &Call<'_>) -> Self {
+    pub(super) fn new(conv: &Conv2d, call: &Call<'_>) -> Self {
         let shape = call.inputs[0].shape;
         let Plane { rows, columns } = conv.plane(shape).expect("the network has checked the window");
         let (group_in, group_out) = (shape[0] / conv.groups, conv.out_channels / conv.groups);
         Loops { rows, columns, group_in, group_out, out_channels: conv.out_channels, in_channels: shape[0] }
     }
 
-    fn output_place(&self, place: usize) -> Place {
+    pub(super) fn output_place(&self, place: usize) -> Place {
         let (rest, column) = (place / self.columns.output, place % self.columns.output);
         let (rest, row) = (rest / self.rows.output, rest % self.rows.output);
         Place { sample: rest / self.out_channels, channel: rest % self.out_channels, row, column }
     }
 
-    /// Calls `tap` with the flat indices into input and weight of each tap that lies inside the input.
-    fn for_each_tap(&self, at: &Place, mut tap: impl FnMut(usize, usize)) {
+    /// Calls `tap` with the flat indices into input and weight of each tap of filter number `filter` that lies inside the input.
+    pub(super) fn for_each_tap(&self, at: &Place, filter: usize, mut tap: impl FnMut(usize, usize)) {
         let group = at.channel / self.group_out;
         for c in 0..self.group_in {
             let in_channel = at.sample * self.in_channels + group * self.group_in + c;
-            let kernel = at.channel * self.group_in + c;
+            let kernel = filter * self.group_in + c;
             for ky in self.rows.taps(at.row) {
                 let row = in_channel * self.rows.input + self.rows.input_index(at.row, ky);
                 for kx in self.columns.taps(at.column) {

@@ -42,7 +42,7 @@ impl Dropout {
 /// A number in [0, 1) that depends on nothing but its arguments: the finaliser of SplitMix64 (Steele et al. 2014)
 /// over a counter, so that any part of a batch can be drawn by itself.
 #[inline(always)]
-fn uniform(seed: u64, index: u64) -> f32 {
+pub(super) fn uniform(seed: u64, index: u64) -> f32 {
     let mut z = counted_from(seed, index + 1);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

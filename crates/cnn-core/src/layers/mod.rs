@@ -45,7 +45,9 @@ mod dropout;
 mod flatten;
 mod global_avg_pool;
 mod linear;
+mod local_contrast_norm;
 mod local_response_norm;
+mod locally_connected2d;
 mod log_softmax;
 mod mat_mul;
 mod max_pool;
@@ -53,8 +55,12 @@ mod operation;
 mod prelu;
 mod reduce;
 mod resample;
+mod rrelu;
 mod softmax;
+mod spectral_pool;
 mod strided_view;
+#[cfg(test)]
+mod trial;
 mod unary;
 
 use std::sync::Arc;
@@ -72,7 +78,9 @@ pub(crate) use dropout::counted_from;
 pub use flatten::Flatten;
 pub use global_avg_pool::GlobalAvgPool;
 pub use linear::Linear;
+pub use local_contrast_norm::LocalContrastNorm;
 pub use local_response_norm::LocalResponseNorm;
+pub use locally_connected2d::LocallyConnected2d;
 pub use log_softmax::LogSoftmax;
 pub use mat_mul::MatMul;
 pub use max_pool::MaxPool2d;
@@ -80,7 +88,9 @@ pub use operation::{Call, Gradients, Init, Mode, Operation, Parameter, Role, Vie
 pub use prelu::Prelu;
 pub use reduce::{Reduce, Reduction};
 pub use resample::Resample;
+pub use rrelu::Rrelu;
 pub use softmax::Softmax;
+pub use spectral_pool::SpectralPool2d;
 pub use strided_view::StridedView;
 pub use unary::Unary;
 
@@ -171,8 +181,8 @@ layer_from!(
     Prelu
 );
 
-/// Layers without a variant of their own: what imported networks need beside the others. Every backend runs them on their
-/// plain loops.
+/// Layers without a variant of their own: what imported networks need beside the others, and what few networks have. Every
+/// backend runs them on their plain loops.
 macro_rules! custom_layer_from {
     ($($layer:ident),*) => {$(
         impl From<$layer> for Layer {
@@ -182,4 +192,18 @@ macro_rules! custom_layer_from {
         }
     )*};
 }
-custom_layer_from!(Binary, Constant, LogSoftmax, MatMul, Reduce, Resample, StridedView, Unary, Where);
+custom_layer_from!(
+    Binary,
+    Constant,
+    LocalContrastNorm,
+    LocallyConnected2d,
+    LogSoftmax,
+    MatMul,
+    Reduce,
+    Resample,
+    Rrelu,
+    SpectralPool2d,
+    StridedView,
+    Unary,
+    Where
+);
