@@ -3,8 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use cnn_core::layers::{Flatten, Linear, LocalContrastNorm, LocallyConnected2d, Rrelu, SpectralPool2d};
 use cnn_core::training::{Clip, Partial};
-use cnn_core::{Backend, Initialization, Optimizer, Weights};
+use cnn_core::{Backend, Initialization, Network, Optimizer, Weights};
 use cnn_cpu::Cpu;
 use cnn_train::data::{Dataset, Split};
 use cnn_train::{Checkpoint, Error, Fit, Schedule, Settings, Silent};
@@ -123,6 +124,37 @@ fn every_optimizer_learns() {
         let epochs = with_fit(2, settings, None, |fit| fit.run(&mut Silent).unwrap()).record.epochs;
         assert!(epochs[5].train_loss < epochs[0].train_loss / 1.5, "{optimizer:?} {epochs:?}");
     }
+}
+
+/// Contrast normalised, pooled by frequencies, seen by filters that no two places share, with slopes drawn by chance.
+#[test]
+fn layers_on_plain_loops_learn_on_any_number_of_threads_and_are_saved() {
+    let mut net = Network::builder("plain", [1, 32, 32]);
+    net.push("norm", LocalContrastNorm::new(5)).unwrap();
+    net.push("pool", SpectralPool2d::new(12)).unwrap();
+    net.push("local", LocallyConnected2d::new(4, 5).stride(2).padding(1)).unwrap();
+    net.push("rrelu", Rrelu::default()).unwrap();
+    net.push("flatten", Flatten).unwrap();
+    net.push("classifier", Linear::new(10)).unwrap();
+    let network = net.finish().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("plain.safetensors");
+    let data = digits(200);
+    let train = |threads: usize| {
+        let backend = Cpu::with_threads(threads).unwrap();
+        let preprocess = cnn_models::find("lenet5").unwrap().preprocess();
+        let settings = Settings { epochs: 5, learning_rate: 0.05, batch: 16, ..Settings::default() };
+        let save = Some(path.clone());
+        let fit = Fit { backend: &backend, network: &network, preprocess, train: &data, test: &data, settings, save };
+        fit.run(&mut Silent).unwrap()
+    };
+    let done = train(1);
+    let epochs = &done.record.epochs;
+    assert!(epochs[4].train_loss < epochs[0].train_loss / 2.0, "{epochs:?}");
+    assert_eq!(bits(&done.weights), bits(&train(3).weights));
+    let saved = cnn_models::weights_file::map(&path).unwrap();
+    saved.check(&network).unwrap();
+    assert_eq!(bits(&saved), bits(&done.weights));
 }
 
 #[test]
