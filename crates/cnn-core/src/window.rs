@@ -158,6 +158,24 @@ impl Plane {
     pub fn has_empty_window(&self) -> bool {
         self.rows.has_empty_window() || self.columns.has_empty_window()
     }
+
+    /// Calls `visit` with the flat index of each output of so many planes one after the other, and with those of the inputs that its
+    /// window sees, row by row: none where it lies wholly in the padding.
+    pub fn for_each_window(&self, planes: usize, mut visit: impl FnMut(usize, &[usize])) {
+        let (Plane { rows, columns }, mut seen) = (self, Vec::new());
+        for plane in 0..planes {
+            for y in 0..rows.output {
+                for x in 0..columns.output {
+                    seen.clear();
+                    for ky in rows.taps(y) {
+                        let row = plane * rows.input + rows.input_index(y, ky);
+                        seen.extend(columns.taps(x).map(|kx| row * columns.input + columns.input_index(x, kx)));
+                    }
+                    visit((plane * rows.output + y) * columns.output + x, &seen);
+                }
+            }
+        }
+    }
 }
 
 /// One axis of a resolved window.
@@ -218,6 +236,13 @@ impl Axis {
         let early = self.before.div_ceil(self.stride).min(self.output);
         (0..early).any(|o| self.taps(o).is_empty()) || self.taps(self.output - 1).is_empty()
     }
+}
+
+/// Which of `extent` places belong to one of so many bins of about equal size (He et al. 2014, appendix A). Together they are all
+/// places; neighbours share one where the bins do not divide the extent, more where there are more bins than places.
+pub fn bin(extent: usize, bins: usize, bin: usize) -> std::ops::Range<usize> {
+    let end = |bin: usize| bin as u64 * extent as u64;
+    (end(bin) / bins as u64) as usize..end(bin + 1).div_ceil(bins as u64) as usize
 }
 
 #[cfg(test)]
@@ -289,6 +314,33 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn each_window_sees_its_inputs_row_by_row() {
+        let plane = Window { stride: [2; 2], padding: 1.into(), ..Window::new(2) }.resolve([3; 2], Rounding::Floor);
+        let mut seen = Vec::new();
+        plane.unwrap().for_each_window(2, |o, inputs| seen.push((o, inputs.to_vec())));
+        let want = [vec![0], vec![1, 2], vec![3, 6], vec![4, 5, 7, 8]];
+        let second = want.iter().map(|inputs| inputs.iter().map(|i| i + 9).collect());
+        assert_eq!(seen, want.iter().cloned().chain(second).enumerate().collect::<Vec<_>>());
+    }
+
+    /// The sizes and strides of the paper's three-level pyramid on 13x13, and what holds of all.
+    #[test]
+    fn bins_cover_every_place() {
+        assert_eq!([0, 1, 2].map(|i| bin(13, 3, i)), [0..5, 4..9, 8..13]);
+        assert_eq!([0, 1].map(|i| bin(13, 2, i)), [0..7, 6..13]);
+        assert_eq!([0, 1, 2].map(|i| bin(2, 3, i)), [0..1, 0..2, 1..2]);
+        for (extent, bins) in (1..9).flat_map(|extent| (1..12).map(move |bins| (extent, bins))) {
+            let mut reached = 0;
+            for range in (0..bins).map(|i| bin(extent, bins, i)) {
+                assert!(range.start <= reached && !range.is_empty(), "{extent} places, {bins} bins: {range:?}");
+                reached = range.end;
+            }
+            assert_eq!(reached, extent);
+        }
+        assert_eq!(bin(crate::Shape::MAX_ELEMENTS, Window::MAX, Window::MAX - 1).end, crate::Shape::MAX_ELEMENTS);
     }
 
     fn walk(axis: Axis) {

@@ -10,6 +10,7 @@ use cnn_core::layers::{
 use cnn_core::network::{FilterOrder, FlattenedConv};
 use cnn_core::{Layer, Misfit, Network, NetworkBuilder, Result, Shape, ValueId};
 
+use crate::pools;
 use crate::rare_cases::rare_cases;
 
 /// A layer on inputs of given shapes.
@@ -79,7 +80,7 @@ fn make(net: &mut NetworkBuilder, name: &str, input: &Shape, shape: &Shape) -> R
 /// All cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = convolutions();
-    cases.extend(pools());
+    cases.extend(pools::cases());
     cases.extend(others());
     cases.extend(imported());
     cases.extend(rare_cases());
@@ -123,25 +124,6 @@ fn convolutions() -> Vec<Case> {
         Case::new("conv on a row", Conv2d::new(3, [1, 3]), &image(2, 1, 40)),
         Case::new("conv of many channels", Conv2d::new(33, 3).padding(1), &image(40, 5, 6)),
         Case::new("conv over several blocks", Conv2d::new(70, 3).padding(1), &image(67, 20, 33)),
-    ]
-}
-
-fn pools() -> Vec<Case> {
-    vec![
-        Case::new("max pool 2x2", MaxPool2d::new(2), &image(3, 6, 8)),
-        Case::new("max pool with a rest", MaxPool2d::new(2), &image(3, 7, 5)),
-        Case::new("max pool overlapping", MaxPool2d::new(3).stride(2), &image(2, 9, 9)),
-        Case::new("max pool padded", MaxPool2d::new(3).stride(2).padding(1), &image(2, 8, 7)),
-        Case::new("max pool ceil", MaxPool2d::new(3).stride(2).ceil(), &image(2, 8, 10)),
-        Case::new("avg pool 2x2", AvgPool2d::new(2), &image(3, 6, 8)),
-        Case::new("avg pool padded", AvgPool2d::new(3).stride(2).padding(1), &image(2, 7, 8)),
-        Case::new(
-            "avg pool without padding in its mean",
-            AvgPool2d::new(3).stride(2).padding(1).without_padding_in_mean(),
-            &image(2, 7, 8),
-        ),
-        Case::new("avg pool ceil", AvgPool2d::new(3).stride(2).padding(1).ceil(), &image(2, 8, 6)),
-        Case::new("global avg pool", GlobalAvgPool, &image(5, 4, 7)),
     ]
 }
 

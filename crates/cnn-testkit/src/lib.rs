@@ -12,6 +12,7 @@
 mod cases;
 mod compare;
 mod convolutions;
+mod pools;
 mod random;
 mod rare_cases;
 mod shapes;

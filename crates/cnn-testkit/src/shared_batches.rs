@@ -1,7 +1,7 @@
 //! What every backend has to do for workers that share batches: see [`conformance`](crate::conformance).
 
 use cnn_core::backend::GradientSink;
-use cnn_core::layers::{Conv2d, Dropout, Flatten, Linear};
+use cnn_core::layers::{Conv2d, Dropout, Flatten, Linear, MixedPool2d, StochasticPool2d};
 use cnn_core::training::Clip;
 use cnn_core::{Backend, Network, Optimizer, Recipe, Tensor};
 
@@ -52,11 +52,13 @@ pub(crate) fn gradients_that_a_sink_settles(backend: &dyn Backend) {
     }
 }
 
-/// The gradients of a batch are the means of its parts', with what dropout draws.
+/// The gradients of a batch are the means of its parts', with what dropout and poolings draw.
 pub(crate) fn parts_of_a_batch(backend: &dyn Backend) {
     let mut net = Network::builder("dropped", [2, 3, 5]);
     net.push("drop1", Dropout::new(0.3)).expect("fits");
-    net.push("conv", Conv2d::new(4, 3)).expect("fits");
+    net.push("conv", Conv2d::new(4, [2, 1])).expect("fits");
+    net.push("stochastic", StochasticPool2d::new(2).stride(1)).expect("fits");
+    net.push("mixed", MixedPool2d::new([1, 2])).expect("fits");
     net.push("flatten", Flatten).expect("fits");
     net.push("drop2", Dropout::new(0.5)).expect("fits");
     net.push("fc", Linear::new(3)).expect("fits");
@@ -82,6 +84,6 @@ pub(crate) fn parts_of_a_batch(backend: &dyn Backend) {
         all
     };
     for (got, want) in gradients(&[0, 9, 20, 21]).iter().zip(gradients(&[0, 21])) {
-        assert_close("gradients of parts with dropout", got, &want, 1e-5);
+        assert_close("gradients of parts with what is drawn", got, &want, 1e-5);
     }
 }

@@ -28,12 +28,7 @@ impl Conv2d {
     }
 
     window_settings!();
-
-    /// Sets the distance between taps.
-    pub fn dilation(mut self, dilation: impl Into<Extent>) -> Self {
-        self.window.dilation = dilation.into().0;
-        self
-    }
+    dilation_setting!();
 
     /// Sets the number of groups; as many as input channels makes a depthwise convolution.
     pub fn groups(mut self, groups: usize) -> Self {

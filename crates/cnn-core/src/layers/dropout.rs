@@ -23,12 +23,10 @@ impl Dropout {
     /// The factor of an element by its flat index into a batch of samples of so many: 1 in inference, 0 or the scale in training.
     #[inline(always)]
     pub fn factor(&self, mode: Mode, index: usize, elements: usize) -> f32 {
-        match mode {
-            Mode::Inference => 1.0,
-            Mode::Training { seed, first_sample } => {
-                let drawn = uniform(seed, (first_sample * elements + index) as u64);
-                if drawn >= self.probability { 1.0 / (1.0 - self.probability) } else { 0.0 }
-            }
+        match draw(mode, index, elements) {
+            None => 1.0,
+            Some(drawn) if drawn >= self.probability => 1.0 / (1.0 - self.probability),
+            Some(_) => 0.0,
         }
     }
 
@@ -36,6 +34,15 @@ impl Dropout {
     fn for_each_factor(&self, call: &Call<'_>, mut value: impl FnMut(usize, f32)) {
         let elements = call.inputs[0].shape.elements();
         (0..call.inputs[0].data.len()).for_each(|i| value(i, self.factor(call.mode, i, elements)));
+    }
+}
+
+/// What is drawn in training for an element of the output, by its flat index into a batch of samples of so many: a number in [0, 1).
+#[inline(always)]
+pub(super) fn draw(mode: Mode, index: usize, elements: usize) -> Option<f32> {
+    match mode {
+        Mode::Inference => None,
+        Mode::Training { seed, first_sample } => Some(uniform(seed, (first_sample * elements + index) as u64)),
     }
 }
 

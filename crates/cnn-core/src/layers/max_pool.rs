@@ -25,6 +25,7 @@ impl MaxPool2d {
     }
 
     pool_settings!();
+    dilation_setting!();
 
     /// The window on an input of `[C, H, W]`, or why it does not fit.
     pub fn plane(&self, input: &Shape) -> Result<Plane, Misfit> {
@@ -48,7 +49,7 @@ impl MaxPool2d {
                         let row = channel * rows.input + rows.input_index(y, ky);
                         for kx in columns.taps(x) {
                             let i = row * columns.input + columns.input_index(x, kx);
-                            if best.is_none_or(|b| input[i] > input[b] || (input[i].is_nan() && !input[b].is_nan())) {
+                            if best.is_none_or(|b| exceeds(input[i], input[b])) {
                                 best = Some(i);
                             }
                         }
@@ -60,6 +61,17 @@ impl MaxPool2d {
             }
         }
     }
+}
+
+/// Whether a value takes the place of the maximum so far.
+#[inline(always)]
+fn exceeds(value: f32, maximum: f32) -> bool {
+    value > maximum || (value.is_nan() && !maximum.is_nan())
+}
+
+/// The first of those `places`, of which there is one at least, whose value is the maximum.
+pub(super) fn place_of_maximum(values: &[f32], places: &[usize]) -> usize {
+    places[1..].iter().fold(places[0], |best, &place| if exceeds(values[place], values[best]) { place } else { best })
 }
 
 impl Operation for MaxPool2d {

@@ -20,7 +20,18 @@ macro_rules! window_settings {
     };
 }
 
-/// The settings that both pooling layers share: `window: Window` and `rounding: Rounding`.
+/// The setting that layers share whose windows may be dilated.
+macro_rules! dilation_setting {
+    () => {
+        /// Sets the distance between the kernel's taps.
+        pub fn dilation(mut self, dilation: impl Into<crate::window::Extent>) -> Self {
+            self.window.dilation = dilation.into().0;
+            self
+        }
+    };
+}
+
+/// The settings that pooling layers share: `window: Window` and `rounding: Rounding`.
 macro_rules! pool_settings {
     () => {
         window_settings!();
@@ -49,15 +60,19 @@ mod local_contrast_norm;
 mod local_response_norm;
 mod locally_connected2d;
 mod log_softmax;
+mod lp_pool;
 mod mat_mul;
 mod max_pool;
+mod mixed_pool;
 mod operation;
 mod prelu;
 mod reduce;
 mod resample;
 mod rrelu;
 mod softmax;
+mod spatial_pyramid_pool;
 mod spectral_pool;
+mod stochastic_pool;
 mod strided_view;
 #[cfg(test)]
 mod trial;
@@ -82,15 +97,19 @@ pub use local_contrast_norm::LocalContrastNorm;
 pub use local_response_norm::LocalResponseNorm;
 pub use locally_connected2d::LocallyConnected2d;
 pub use log_softmax::LogSoftmax;
+pub use lp_pool::LpPool2d;
 pub use mat_mul::MatMul;
 pub use max_pool::MaxPool2d;
+pub use mixed_pool::MixedPool2d;
 pub use operation::{Call, Gradients, Init, Mode, Operation, Parameter, Role, View};
 pub use prelu::Prelu;
 pub use reduce::{Reduce, Reduction};
 pub use resample::Resample;
 pub use rrelu::Rrelu;
 pub use softmax::Softmax;
+pub use spatial_pyramid_pool::SpatialPyramidPool;
 pub use spectral_pool::SpectralPool2d;
+pub use stochastic_pool::StochasticPool2d;
 pub use strided_view::StridedView;
 pub use unary::Unary;
 
@@ -198,11 +217,15 @@ custom_layer_from!(
     LocalContrastNorm,
     LocallyConnected2d,
     LogSoftmax,
+    LpPool2d,
     MatMul,
+    MixedPool2d,
     Reduce,
     Resample,
     Rrelu,
+    SpatialPyramidPool,
     SpectralPool2d,
+    StochasticPool2d,
     StridedView,
     Unary,
     Where

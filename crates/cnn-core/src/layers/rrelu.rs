@@ -1,6 +1,6 @@
 //! Leaky ReLU with slopes drawn by chance (Xu et al. 2015, section 2.4).
 
-use super::dropout::uniform;
+use super::dropout::draw;
 use super::{Call, Gradients, Mode, Operation, only_input};
 use crate::{Misfit, Shape};
 
@@ -35,10 +35,7 @@ impl Rrelu {
 
     /// The slope of an element by its flat index into a batch of samples of so many.
     fn slope(&self, mode: Mode, index: usize, elements: usize) -> f64 {
-        let share = match mode {
-            Mode::Inference => 0.5,
-            Mode::Training { seed, first_sample } => uniform(seed, (first_sample * elements + index) as u64),
-        };
+        let share = draw(mode, index, elements).unwrap_or(0.5);
         let (lower, upper) = (f64::from(self.lower), f64::from(self.upper));
         lower + f64::from(share) * (upper - lower)
     }
