@@ -1,6 +1,7 @@
 //! What several networks are built of.
 
 use cnn_core::layers::{BatchNorm2d, Conv2d, Resample};
+use cnn_core::window::bin;
 use cnn_core::{NetworkBuilder, ValueId};
 
 use crate::Result;
@@ -20,8 +21,7 @@ pub(crate) fn conv_norm(
     Ok(net.push(names[1], norm)?)
 }
 
-/// Mean over windows that bring a value to these rows and columns, as PyTorch's adaptive pooling lays them: window `i`
-/// of `n` over `m` places reaches from `floor(i m / n)` to `ceil((i + 1) m / n)`. Adds nothing where the value is of that size.
+/// Mean over windows that bring a value to these rows and columns, as PyTorch's adaptive pooling lays them. Adds nothing where the value is of that size.
 pub(crate) fn adaptive_mean(
     net: &mut NetworkBuilder,
     name: &str,
@@ -39,8 +39,7 @@ pub(crate) fn adaptive_mean(
 }
 
 fn means(from: usize, to: usize) -> Vec<Vec<(usize, f32)>> {
-    let window = |i: usize| i * from / to..((i + 1) * from).div_ceil(to);
-    (0..to).map(window).map(|w| w.clone().map(|place| (place, 1.0 / w.len() as f32)).collect()).collect()
+    (0..to).map(|i| bin(from, to, i)).map(|w| w.clone().map(|place| (place, 1.0 / w.len() as f32)).collect()).collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Poolings.
 
-use cnn_core::layers::{AvgPool2d, Conv2d, GlobalAvgPool, MaxPool2d, Operation, Unary};
+use cnn_core::Layer;
+use cnn_core::layers::{AvgPool2d, Binary, Conv2d, GlobalAvgPool, LpPool2d, MaxPool2d, Operation, Unary};
 use cnn_core::window::{Axis, Padding, Rounding, Window};
-use cnn_core::{Layer, Shape};
 
 use super::Call;
 use super::elementwise::{apply, pair};
 use super::window::{Image, kernel, window};
 use crate::onnx::array::Array;
 use crate::onnx::context::{Context, Outcome, Value};
-use cnn_core::layers::Binary;
 
 fn rounding(call: &Call<'_>) -> Outcome<Rounding> {
     Ok(if call.flag("ceil_mode")? { Rounding::Ceil } else { Rounding::Floor })
@@ -78,32 +77,12 @@ fn sum_over(context: &mut Context, name: &str, window: Window, value: &Value, im
     context.apply(name, conv, &[(value, image.shape.clone())], &[ones], &dims)
 }
 
-/// The root of the sum of powers over each window.
 pub(super) fn lp(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec<Value>> {
     let value = call.input(0)?;
     let image = Image::of(context, &value)?;
     let window = window(call, &image, kernel(call, &image)?)?;
-    if rounding(call)? == Rounding::Ceil {
-        return Err("sums over windows that hang over the edge".into());
-    }
-    let order = call.int("p", 2)? as f32;
-    let name = call.name.clone();
-    let powers = power(context, &name, &value, order)?;
-    let sum = sum_over(context, &name, window, &powers, &image)?;
-    Ok(vec![root(context, &name, &sum, order)?])
-}
-
-fn power(context: &mut Context, name: &str, value: &Value, order: f32) -> Outcome<Value> {
-    let positive = apply(context, name, Unary::Abs, value)?;
-    with_number(context, name, Binary::Power, &positive, order)
-}
-
-fn root(context: &mut Context, name: &str, value: &Value, order: f32) -> Outcome<Value> {
-    with_number(context, name, Binary::Power, value, 1.0 / order)
-}
-
-fn with_number(context: &mut Context, name: &str, operation: Binary, value: &Value, number: f32) -> Outcome<Value> {
-    pair(context, name, operation, value, &Value::Known(Array::floats(vec![], vec![number])))
+    let pool = LpPool2d { p: call.int("p", 2)? as f32, window, rounding: rounding(call)? };
+    Ok(vec![run(context, &call.name, pool.into(), &value, &image)?])
 }
 
 pub(super) fn global_average(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec<Value>> {
@@ -121,10 +100,6 @@ pub(super) fn global_max(context: &mut Context, call: &mut Call<'_>) -> Outcome<
 pub(super) fn global_lp(context: &mut Context, call: &mut Call<'_>) -> Outcome<Vec<Value>> {
     let value = call.input(0)?;
     let image = Image::of(context, &value)?;
-    let (order, name) = (call.int("p", 2)? as f32, call.name.clone());
-    let powers = power(context, &name, &value, order)?;
-    let mean = run(context, &name, GlobalAvgPool.into(), &powers, &image)?;
-    let places = Shape::from(image.extents()).elements() as f32;
-    let sum = apply(context, &name, Unary::Scale { scale: places, offset: 0.0 }, &mean)?;
-    Ok(vec![root(context, &name, &sum, order)?])
+    let pool = LpPool2d::new(call.int("p", 2)? as f32, image.extents());
+    Ok(vec![run(context, &call.name, pool.into(), &value, &image)?])
 }
