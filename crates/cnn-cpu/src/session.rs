@@ -6,24 +6,29 @@ use std::time::{Duration, Instant};
 use cnn_core::backend::{Profile, Session};
 use cnn_core::lowering::{SlotId, Step};
 use cnn_core::{Error, Result, Tensor};
-use smallvec::SmallVec;
 
 use crate::memory::Buffer;
 use crate::ops::{Io, Kernel};
 use crate::plan::PlanData;
-use crate::threads::{Crew, Workers, enter};
+use crate::threads::{Crew, Workers, enter, with_list};
 
 pub(crate) struct CpuSession {
     plan: Arc<PlanData>,
     arena: Buffer,
     workspace: Buffer,
+    /// Room for a step's inputs.
+    inputs: Vec<&'static [f32]>,
     crew: Crew,
 }
 
 impl CpuSession {
     pub(crate) fn new(plan: Arc<PlanData>) -> Self {
-        let crew = Crew::new(plan.pool.current_num_threads(), plan.scratch_length);
-        CpuSession { plan, arena: Buffer::default(), workspace: Buffer::default(), crew }
+        let inputs = plan.lowered.steps.iter().map(|step| step.inputs.len()).max().unwrap_or(0);
+        let nodes = 0..plan.network.nodes().len();
+        let parameters = nodes.map(|node| plan.network.parameters_of(node).len()).max().unwrap_or(0);
+        let crew = Crew::new(plan.pool.current_num_threads(), plan.scratch_length).with_lists(inputs, parameters);
+        let (arena, workspace) = (Buffer::default(), Buffer::default());
+        CpuSession { plan, arena, workspace, inputs: Vec::with_capacity(inputs), crew }
     }
 
     /// Runs every step, and notes how long each took where there is a place for it.
@@ -32,11 +37,11 @@ impl CpuSession {
         let (batch, data) = plan.network.check_input(input)?;
         grow("the arena", &mut self.arena, plan.lowered.arena.size.saturating_mul(batch))?;
         grow("the workspace", &mut self.workspace, plan.workspace_length(batch))?;
-        let (arena, workspace) = (&mut self.arena[..], &mut self.workspace[..]);
+        let (arena, workspace, inputs) = (&mut self.arena[..], &mut self.workspace[..], &mut self.inputs);
         enter(&plan.pool, &self.crew, plan.flops.saturating_mul(batch as u64), |workers| {
             for step in &plan.lowered.steps {
                 let start = times.is_some().then(Instant::now);
-                run_step(plan, step, (&mut *arena, &mut *workspace), (batch, data), workers);
+                run_step(plan, step, (&mut *arena, &mut *workspace, &mut *inputs), (batch, data), workers);
                 if let (Some(times), Some(start)) = (&mut times, start) {
                     times.push(start.elapsed());
                 }
@@ -77,7 +82,7 @@ impl Session for CpuSession {
 fn run_step(
     plan: &PlanData,
     step: &Step<Box<dyn Kernel>>,
-    (arena, workspace): (&mut [f32], &mut [f32]),
+    (arena, workspace, list): (&mut [f32], &mut [f32], &mut Vec<&'static [f32]>),
     (batch, input): (usize, &[f32]),
     workers: Workers<'_>,
 ) {
@@ -95,6 +100,7 @@ fn run_step(
             false => &after[source.start - range.end..source.end - range.end],
         }
     };
-    let inputs: SmallVec<[&[f32]; 4]> = step.inputs.iter().map(find).collect();
-    step.kernel.run(Io { batch, inputs: &inputs, output, workspace }, workers);
+    with_list(list, step.inputs.iter().map(find), |inputs| {
+        step.kernel.run(Io { batch, inputs, output, workspace }, workers);
+    });
 }

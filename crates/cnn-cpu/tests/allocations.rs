@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use cnn_core::backend::{KeepGradients, Recipe};
-use cnn_core::{Backend, CompileOptions, Reference};
+use cnn_core::layers::{Activation, Concat};
+use cnn_core::{Backend, CompileOptions, Network, Reference};
 use cnn_cpu::Cpu;
 use cnn_testkit::conformance::{random_input, random_weights};
 use cnn_testkit::whole_networks;
@@ -38,9 +39,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// A layer of six inputs, which runs as its own loops.
+fn six_inputs() -> Network {
+    let mut net = Network::builder("six inputs", [3, 5, 4]);
+    let values: Vec<_> = (0..6).map(|i| net.push(format!("relu{i}"), Activation::Relu).unwrap()).collect();
+    net.push_with("concat", Concat, &values).unwrap();
+    net.finish().unwrap()
+}
+
 /// Allocations of a third run.
 fn allocations(backend: &dyn Backend) -> Vec<usize> {
-    let count = |network: &cnn_core::Network| {
+    let count = |network: &Network| {
         let weights = random_weights(network, 1);
         let plan = backend.compile(network, &weights, &CompileOptions::default()).unwrap();
         let (mut session, input) = (plan.session().unwrap(), random_input(network, 2, 3));
@@ -50,7 +59,7 @@ fn allocations(backend: &dyn Backend) -> Vec<usize> {
         session.run(&input).unwrap();
         ALLOCATIONS.get() - before
     };
-    whole_networks().unwrap().iter().map(count).collect()
+    whole_networks().unwrap().iter().chain([&six_inputs()]).map(count).collect()
 }
 
 /// One test at a time, as all memory of the process is counted.

@@ -331,8 +331,7 @@ fn inception() -> Result<Network> {
 /// As in MobileNetV2. Its input is made large first, so that ReLU6 is cut off at either end.
 fn inverted_residual() -> Result<Network> {
     let mut net = Network::builder("inverted residual", [10, 4, 3]);
-    let double = net.push_with("double", Add, &[ValueId::INPUT; 2])?;
-    net.push_with("large", Add, &[double; 4])?;
+    net.push_with("large", Add, &[ValueId::INPUT; 10])?;
     net.push("expand", Conv2d::new(16, 3).padding(1))?;
     net.push("relu1", Activation::Relu6)?;
     net.push("depthwise", Conv2d::new(16, 3).padding(1).groups(16).without_bias())?;

@@ -43,19 +43,13 @@ pub fn one_channel(shape: &Shape) -> Shape {
 
 impl Kernel for PlainKernel {
     fn run(&self, io: Io<'_>, workers: Workers<'_>) {
-        let parameters: SmallVec<[&[f32]; 4]> = self.parameters.iter().map(Vec::as_slice).collect();
         workers.for_each_chunk(io.output, self.output.elements(), |piece, output| {
             let inputs = self.inputs.iter().zip(io.inputs);
-            let inputs: SmallVec<[View<'_>; 4]> =
-                inputs.map(|(shape, data)| View { shape, data: piece_of(shape, data, piece) }).collect();
-            let call = Call {
-                batch: 1,
-                inputs: &inputs,
-                output_shape: &self.output,
-                parameters: &parameters,
-                mode: Mode::Inference,
-            };
-            self.layer.operation().forward(&call, output);
+            let inputs = inputs.map(|(shape, data)| View { shape, data: piece_of(shape, data, piece) });
+            workers.operands(inputs, self.parameters.iter().map(Vec::as_slice), |inputs, parameters| {
+                let call = Call { batch: 1, inputs, output_shape: &self.output, parameters, mode: Mode::Inference };
+                self.layer.operation().forward(&call, output);
+            });
         });
     }
 

@@ -4,11 +4,16 @@
 #![allow(unsafe_code)]
 
 mod block;
+mod list;
 mod team;
 
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cnn_core::layers::View;
+
 pub use block::Block;
+pub(crate) use list::with_list;
 use team::Team;
 
 use crate::memory::Buffer;
@@ -20,18 +25,36 @@ pub struct Workers<'a> {
     parallel: bool,
 }
 
-/// The threads that work for one session, and a block of memory for each to work in.
+/// The threads that work for one session, and memory for each to work in: a block, and lists of a layer's operands.
 #[derive(Debug)]
 pub struct Crew {
     team: Team,
     scratch: Vec<Mutex<Buffer>>,
+    lists: Vec<Mutex<Lists>>,
+}
+
+/// Room for a layer's inputs and parameters. Empty between two uses.
+#[derive(Debug, Default)]
+struct Lists {
+    inputs: Vec<View<'static>>,
+    parameters: Vec<&'static [f32]>,
 }
 
 impl Crew {
     /// For `threads`, with a block of `length` floats for each.
     pub fn new(threads: usize, length: usize) -> Self {
         let scratch = (0..threads.max(1)).map(|_| Mutex::new(Buffer::zeroed(length))).collect();
-        Crew { team: Team::new(threads), scratch }
+        let lists = (0..threads.max(1)).map(|_| Mutex::default()).collect();
+        Crew { team: Team::new(threads), scratch, lists }
+    }
+
+    /// With room for layers of so many inputs and parameters from the start.
+    pub fn with_lists(mut self, inputs: usize, parameters: usize) -> Self {
+        for lists in &mut self.lists {
+            let lists = lists.get_mut().unwrap_or_else(PoisonError::into_inner);
+            *lists = Lists { inputs: Vec::with_capacity(inputs), parameters: Vec::with_capacity(parameters) };
+        }
+        self
     }
 
     /// Bytes of all blocks.
@@ -41,12 +64,16 @@ impl Crew {
 
     /// Lends the calling thread its block, grown to `length`. Its content is whatever was left there.
     fn lend<R>(&self, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-        let thread = rayon::current_thread_index().unwrap_or(0) % self.scratch.len();
-        let mut block = self.scratch[thread].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut block = self.scratch[self.thread()].lock().unwrap_or_else(PoisonError::into_inner);
         if block.len() < length {
             *block = Buffer::zeroed(length);
         }
         work(&mut block[..length])
+    }
+
+    /// The calling thread's number.
+    fn thread(&self) -> usize {
+        rayon::current_thread_index().unwrap_or(0) % self.scratch.len()
     }
 }
 
@@ -71,6 +98,22 @@ impl Workers<'_> {
     /// Lends the calling thread its scratch block, grown to `length`.
     pub fn scratch<R>(&self, length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
         self.crew.lend(length, work)
+    }
+
+    /// Lends the calling thread its lists, filled with a layer's inputs and parameters.
+    pub fn operands<'a>(
+        &self,
+        inputs: impl Iterator<Item = View<'a>>,
+        parameters: impl Iterator<Item = &'a [f32]>,
+        work: impl FnOnce(&[View<'a>], &[&'a [f32]]),
+    ) {
+        let place = &self.crew.lists[self.crew.thread()];
+        // Not locked meanwhile: the work may be a layer of the caller's, which waits for other threads.
+        let mut lists = mem::take(&mut *place.lock().unwrap_or_else(PoisonError::into_inner));
+        with_list(&mut lists.inputs, inputs, |inputs| {
+            with_list(&mut lists.parameters, parameters, |parameters| work(inputs, parameters));
+        });
+        *place.lock().unwrap_or_else(PoisonError::into_inner) = lists;
     }
 
     /// Works on each number below `tasks`.
