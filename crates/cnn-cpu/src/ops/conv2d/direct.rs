@@ -251,6 +251,10 @@ impl DirectKernel {
                         1 => self.row::<S, 1>(s, input, (panel, part.clone()), block.lines(plane, row)),
                         _ => self.row::<S, 2>(s, input, (panel, part.clone()), block.lines(plane, row)),
                     }
+                    if part.end == total {
+                        let last = (plane + 1).min(planes - 1);
+                        self.weights.clear_idle_lanes(s, first_block + last, block.line(last, row));
+                    }
                 }
             }
         }

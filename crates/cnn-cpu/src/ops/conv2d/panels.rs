@@ -2,6 +2,7 @@
 
 use super::{Parameters, Problem};
 use crate::memory::Buffer;
+use crate::simd::{Simd, Task};
 use cnn_core::lowering::Layout;
 
 /// Packed weights and biases of a convolution: `[groups][panel][depth][2][lanes]`, where the last panel of a group with
@@ -13,6 +14,8 @@ pub(super) struct Panels {
     depth: usize,
     /// Blocks of a group.
     group_blocks: usize,
+    /// Lanes of a group's last block that hold channels.
+    last_lanes: usize,
     groups: usize,
 }
 
@@ -56,7 +59,8 @@ impl Panels {
                 bias[(group * group_blocks + block) * lanes + channel % lanes] = values[o];
             }
         }
-        Panels { weights, bias, lanes, depth, group_blocks, groups }
+        let last_lanes = group_out - (group_blocks - 1) * lanes;
+        Panels { weights, bias, lanes, depth, group_blocks, last_lanes, groups }
     }
 
     /// Blocks of output channels, of all groups.
@@ -76,7 +80,38 @@ impl Panels {
         Panel { weights: &self.weights[range.start * self.depth..range.end * self.depth], bias: &self.bias[range] }
     }
 
+    /// Writes zeros to the lanes of a finished line that hold no channel, where its block has any. Their weights are zeros, and
+    /// the product of a zero and an infinity is NaN, which whoever reads the line would spread to all its sums.
+    pub(super) fn clear_idle_lanes<S: Simd>(&self, s: S, block: usize, line: &mut [f32]) {
+        let is_last = (block + 1) % self.group_blocks == 0;
+        if is_last && self.last_lanes < self.lanes {
+            s.vectorize(Clear { used: self.last_lanes, line });
+        }
+    }
+
     pub(super) fn bytes(&self) -> usize {
         size_of_val(&self.weights[..]) + size_of_val(&self.bias[..])
+    }
+}
+
+/// Of the lanes of the longest vectors.
+const LANE_NUMBERS: [f32; 16] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
+/// Leaves the first lanes of each vector of a line.
+struct Clear<'a> {
+    used: usize,
+    line: &'a mut [f32],
+}
+
+impl<S: Simd> Task<S> for Clear<'_> {
+    #[inline(always)]
+    fn run(self, s: S) {
+        let (used, zero) = (s.splat(self.used as f32), s.splat(0.0));
+        let mut at = 0;
+        while at < self.line.len() {
+            let kept = s.where_less(s.load(&LANE_NUMBERS), used, s.load(&self.line[at..]), zero);
+            s.store(&mut self.line[at..], kept);
+            at += S::LANES;
+        }
     }
 }

@@ -48,6 +48,9 @@ impl Lateral {
                     1 => self.pixels::<S, 1>(s, x, panel, target.lines(block, (row, together))),
                     _ => self.pixels::<S, 2>(s, x, panel, target.lines(block, (row, together))),
                 }
+                let last = (block + 1).min(blocks - 1);
+                let [line] = target.lines(last, (row, together));
+                self.weights.clear_idle_lanes(s, last, line);
             }
         }
         if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
