@@ -1,5 +1,6 @@
-//! Some of the whole networks among ONNX's official cases on the backends that `cnn-models` does not know, and the smallest on the plain
-//! loops too; all of them run on `cpu` in `crates/cnn-models/tests/onnx_cases.rs`. `scripts/fetch-onnx-cases` gets them.
+//! The whole networks among ONNX's official cases on the plain loops and on the backends that `cnn-models` does not know; they run on
+//! `cpu` in `crates/cnn-models/tests/onnx_cases.rs`. `scripts/fetch-onnx-cases` gets them. `scripts/test-plain-loops` runs those for
+//! which the plain loops take long.
 
 use std::path::Path;
 
@@ -34,10 +35,50 @@ fn squeezenet_passes() {
 
 #[test]
 fn shufflenet_passes() {
+    check("shufflenet", "reference");
     check("shufflenet", "ocl");
 }
 
 #[test]
+fn alexnet_and_zfnet_pass() {
+    for name in ["bvlc_alexnet", "zfnet512"] {
+        check(name, "reference");
+        check(name, "ocl");
+    }
+}
+
+#[test]
 fn inception_passes() {
+    check("inception_v1", "reference");
     check("inception_v1", "ocl");
+    check("inception_v2", "ocl");
+}
+
+#[test]
+fn densenet_passes() {
+    check("densenet121", "ocl");
+}
+
+#[test]
+fn resnet_passes() {
+    check("resnet50", "ocl");
+}
+
+#[test]
+fn vgg_passes() {
+    check("vgg19", "ocl");
+}
+
+#[test]
+#[ignore = "the plain loops take minutes"]
+fn the_largest_pass_on_the_plain_loops() {
+    for name in ["inception_v2", "densenet121", "resnet50"] {
+        check(name, "reference");
+    }
+}
+
+#[test]
+#[ignore = "the plain loops take minutes"]
+fn vgg_passes_on_the_plain_loops() {
+    check("vgg19", "reference");
 }
