@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clap::Args;
 use cnn::compress::rebuild;
-use cnn::models::onnx::ImportOptions;
+use cnn::models::onnx::{ImportOptions, Imported};
 use cnn::models::{self, Model, weights_file};
 use cnn::train::TrainedOn;
 use cnn::{Backend, BackendOptions, CompileOptions, Network, Plan, Weights};
@@ -24,9 +25,37 @@ pub(crate) fn onnx_file(name: &str) -> Option<&Path> {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx")).then_some(path)
 }
 
+/// What an ONNX file leaves open.
+#[derive(Args)]
+pub(crate) struct Import {
+    /// The shape of one input, such as 3,48,320, where an ONNX file leaves it open.
+    #[arg(long, value_name = "C,H,W", value_delimiter = ',')]
+    input_shape: Option<Vec<usize>>,
+}
+
+impl Import {
+    /// Imports a file.
+    pub(crate) fn read(&self, path: &Path) -> anyhow::Result<Imported> {
+        let options = ImportOptions::default();
+        let options = match &self.input_shape {
+            Some(shape) => options.input_shape(&shape[..]),
+            None => options,
+        };
+        Ok(models::onnx::read(path, &options)?)
+    }
+
+    /// Errors where a shape is given for what is no ONNX file.
+    pub(crate) fn check_unused(&self, what: &str) -> anyhow::Result<()> {
+        match self.input_shape {
+            Some(_) => bail!("{what}: --input-shape is for ONNX files"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The network of an ONNX file, with its weights, or with those of another file.
-pub(crate) fn onnx(path: &Path, weights: Option<&Path>) -> anyhow::Result<(Network, Weights)> {
-    let imported = models::onnx::read(path, &ImportOptions::default())?;
+pub(crate) fn onnx(path: &Path, import: &Import, weights: Option<&Path>) -> anyhow::Result<(Network, Weights)> {
+    let imported = import.read(path)?;
     let own = match weights {
         Some(file) => weights_file::map(file)?,
         None => imported.weights,

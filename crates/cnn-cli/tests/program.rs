@@ -109,6 +109,11 @@ fn onnx_files_are_inspected_and_timed() {
     let timed = json(&["bench", text(&file), "--backend", "cpu", "--reps", "1", "--batch", "2"]);
     assert_eq!((&timed["model"], &timed["batch"]), (&"convolution".into(), &2.into()));
     assert!(refused(&["classify", "--model", text(&file)]).contains("3 classes, but there are 1000 labels"));
+    let shaped = |shape| ["inspect", text(&file), "--input-shape", shape];
+    let other = |shape| refused(&shaped(shape));
+    assert_eq!(json(&shaped("2,4,4"))["parameters"], 96);
+    assert!(other("2,5").contains("takes no samples of shape [2, 5]"));
+    assert!(refused(&["inspect", "vgg16", "--input-shape", "3,64,64"]).contains("--input-shape is for ONNX files"));
     std::fs::write(&file, b"none").unwrap();
     assert!(refused(&["bench", text(&file)]).contains("net.onnx: no ONNX file"));
 }

@@ -59,9 +59,13 @@ fn external(name: &str, dims: &[i64], location: &str) -> Vec<u8> {
     bytes(5, [shaped(name, dims, 1), bytes(13, entry), int(14, 1)].concat())
 }
 
-/// An input or output; an extent of -1 is left open.
+/// An input or output; an extent of -1 is left open by a name, one of -2 by the number -1.
 fn value(number: u64, name: &str, dims: &[i64]) -> Vec<u8> {
-    let dimension = |&d: &i64| bytes(1, if d == -1 { bytes(2, "N") } else { int(1, d as u64) });
+    let dimension = |&d: &i64| match d {
+        -1 => bytes(1, bytes(2, "N")),
+        -2 => bytes(1, int(1, u64::MAX)),
+        extent => bytes(1, int(1, extent as u64)),
+    };
     let dims: Vec<u8> = dims.iter().flat_map(dimension).collect();
     let tensor = [int(1, 1), bytes(2, dims)].concat();
     bytes(number, [bytes(1, name), bytes(2, bytes(1, tensor))].concat())
@@ -123,6 +127,33 @@ fn a_graph_that_mixes_samples_takes_one() {
     assert!(!imported.batched);
     let values = (0..6).map(|v| v as f32).collect();
     assert_eq!(run(&imported, Tensor::new([1, 2, 3], values).unwrap()), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+}
+
+#[test]
+fn open_extents_take_the_shape_that_is_given() {
+    let relu = |inputs: &[Vec<u8>]| model(&[&[node("Relu", &["x"], &["y"], &[])], inputs].concat());
+    let read = |graph: &[u8], shape: &[usize]| {
+        let imported = from_bytes(graph.to_vec(), &ImportOptions::default().input_shape(shape));
+        imported.map(|i| (i.network.input_shape().to_vec(), i.batched)).map_err(|e| e.to_string())
+    };
+    for open in [-1, -2] {
+        let graph = relu(&[input(&[open, 3, open, open])]);
+        for given in [&[3, 4, 5][..], &[2, 3, 4, 5]] {
+            assert_eq!(read(&graph, given), Ok((vec![3, 4, 5], true)));
+        }
+        for given in [&[][..], &[4, 5], &[2, 4, 5], &[3, 0, 5], &[3, 4, usize::MAX], &[1, 1, 3, 4, 5]] {
+            assert!(read(&graph, given).unwrap_err().contains("input `x` takes no samples of shape ["), "{given:?}");
+        }
+        let error = from_bytes(graph, &ImportOptions::default()).unwrap_err().to_string();
+        assert!(
+            error.contains("input `x` leaves its extent") && error.ends_with("open; give the input's shape"),
+            "{error}"
+        );
+    }
+    let two = relu(&[input(&[-1, 3]), value(11, "z", &[-1, 3])]);
+    assert!(read(&two, &[3]).unwrap_err().contains("2 inputs"));
+    let none = model(&[tensor("y", &[1, 3], &[1.0; 3])]);
+    assert!(read(&none, &[3]).unwrap_err().contains("0 inputs"));
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(crate) struct Bench {
     /// The network: a model's name, or an ONNX file.
     #[arg(required = true)]
     model: Option<String>,
+    #[command(flatten)]
+    import: load::Import,
     /// Its weights, a safetensors file; those that come with the model or file, or random ones, otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -132,6 +134,7 @@ impl Bench {
         }
         let name = self.model.as_deref().unwrap_or_default();
         if self.training {
+            self.import.check_unused(name)?;
             let model = load::model(name)?;
             let network = model.network()?;
             let (data, batch) = (self.data.as_deref(), self.batch.unwrap_or(64));
@@ -200,8 +203,9 @@ impl Bench {
 
     fn weights(&self, output: &Output, name: &str) -> anyhow::Result<(Network, Weights)> {
         if let Some(path) = load::onnx_file(name) {
-            return load::onnx(path, self.weights.as_deref());
+            return load::onnx(path, &self.import, self.weights.as_deref());
         }
+        self.import.check_unused(name)?;
         let model = load::model(name)?;
         if self.weights.is_none() && model.shipped_weights().is_none() {
             output.say(format!("`{}` comes without weights: random ones", model.name));

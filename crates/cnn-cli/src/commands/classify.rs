@@ -21,6 +21,8 @@ pub(crate) struct Classify {
     /// The network: a model's name, or an ONNX file of one for pictures prepared as for ImageNet.
     #[arg(long, default_value = "lenet5")]
     model: String,
+    #[command(flatten)]
+    import: load::Import,
     /// Its weights, a safetensors file; those that come with the model otherwise.
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -74,7 +76,7 @@ impl Classify {
     fn load(&self) -> anyhow::Result<(Network, Weights, Labels, Preprocess)> {
         let given = self.labels.as_deref().map(read_labels).transpose()?;
         if let Some(path) = load::onnx_file(&self.model) {
-            let (network, weights) = load::onnx(path, self.weights.as_deref())?;
+            let (network, weights) = load::onnx(path, &self.import, self.weights.as_deref())?;
             let labels = given.unwrap_or_else(|| Labels::imagenet().clone());
             let classes = network.output_shape().elements();
             if labels.len() != classes {
@@ -87,6 +89,7 @@ impl Classify {
             let preprocess = photo(&network).with_context(|| self.model.clone())?;
             return Ok((network, weights, labels, preprocess));
         }
+        self.import.check_unused(&self.model)?;
         let model = load::model(&self.model)?;
         let (network, weights) = load::weights(model, self.weights.as_deref())?;
         let trained_on = load::trained_on(&weights, self.weights.as_deref())?;

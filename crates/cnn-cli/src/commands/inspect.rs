@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use cnn::Network;
-use cnn::models::onnx::ImportOptions;
 use cnn::models::{self, weights_file};
 use serde::Serialize;
 
@@ -16,6 +15,8 @@ use crate::output::{Output, table};
 pub(crate) struct Inspect {
     /// A model's name, or a file.
     what: String,
+    #[command(flatten)]
+    import: load::Import,
 }
 
 #[derive(Serialize)]
@@ -38,12 +39,13 @@ impl Inspect {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         let path = Path::new(&self.what);
         if let Some(path) = load::onnx_file(&self.what) {
-            let outline = models::onnx::read(path, &ImportOptions::default())?;
+            let outline = self.import.read(path)?;
             let inputs: Vec<&str> = outline.inputs.iter().map(|(name, _)| &name[..]).collect();
             let batch = if outline.batched { "of any batch" } else { "of one sample, as it mixes those of a batch" };
             let summary = format!("from {} to {}, {batch}", inputs.join(", "), outline.output);
             return network(output, &self.what, &summary, &outline.network);
         }
+        self.import.check_unused(&self.what)?;
         let is_model = models::models().iter().any(|model| model.name == self.what);
         match !is_model && (path.exists() || path.extension().is_some()) {
             true => self.file(path, output),

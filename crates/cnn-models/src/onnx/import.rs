@@ -125,7 +125,30 @@ struct Input {
 
 fn inputs(graph: &Graph, initializers: &HashMap<String, Array>, options: &ImportOptions) -> Result<Vec<Input>> {
     let run_time = graph.inputs.iter().filter(|input| !initializers.contains_key(&input.name));
-    run_time.map(|input| read_input(input, options)).collect()
+    let mut inputs = run_time.map(|input| read_input(input, options)).collect::<Result<Vec<_>>>()?;
+    match (&options.input_shape, &mut inputs[..]) {
+        (None, _) => {}
+        (Some(shape), [only]) => only.set_shape(shape)?,
+        (Some(_), several) => {
+            return Err(wrong(format!("{} inputs, where a shape is given for the only one", several.len())));
+        }
+    }
+    Ok(inputs)
+}
+
+impl Input {
+    /// Takes the extents of a sample, or those of all axes.
+    fn set_shape(&mut self, shape: &[usize]) -> Result<()> {
+        let hidden = self.dims.len().checked_sub(shape.len()).filter(|&hidden| hidden <= 1);
+        let own = self.dims.iter_mut().skip(hidden.unwrap_or_default()).map(|(extent, _)| extent);
+        let fits = |(own, given): (&mut Option<usize>, &usize)| {
+            (1..=Shape::MAX_ELEMENTS).contains(given) && *own.get_or_insert(*given) == *given
+        };
+        match hidden.is_some() && own.zip(shape).all(fits) {
+            true => Ok(()),
+            false => Err(wrong(format!("input `{}` takes no samples of shape {}", self.name, Shape::from(shape)))),
+        }
+    }
 }
 
 fn read_input(input: &ValueInfo, options: &ImportOptions) -> Result<Input> {
@@ -250,7 +273,8 @@ impl Conversion<'_> {
                     None if place == 0 => dims.push(1),
                     None => {
                         let name = &input.name;
-                        let reason = format!("input `{name}` leaves its extent `{symbol}` open; give it a value");
+                        let reason =
+                            format!("input `{name}` leaves its extent `{symbol}` open; give the input's shape");
                         return Err((wrong(reason), false));
                     }
                 }

@@ -44,6 +44,7 @@ use external::Folder;
 pub struct ImportOptions {
     constants: BTreeMap<String, Array>,
     dimensions: BTreeMap<String, usize>,
+    input_shape: Option<Vec<usize>>,
     output: Option<String>,
     budget: u64,
 }
@@ -51,7 +52,7 @@ pub struct ImportOptions {
 impl Default for ImportOptions {
     fn default() -> Self {
         let (constants, dimensions) = (BTreeMap::new(), BTreeMap::new());
-        ImportOptions { constants, dimensions, output: None, budget: 1 << 29 }
+        ImportOptions { constants, dimensions, input_shape: None, output: None, budget: 1 << 29 }
     }
 }
 
@@ -68,7 +69,14 @@ impl ImportOptions {
         self
     }
 
-    /// The output that the network returns; the first otherwise.
+    /// Sets the shape of one sample of a graph's only input, `[C, H, W]` for pictures, where the file leaves extents open; those that
+    /// it fixes must be the same. All axes of the graph's, the first too, may be given as well.
+    pub fn input_shape(mut self, shape: impl Into<Vec<usize>>) -> Self {
+        self.input_shape = Some(shape.into());
+        self
+    }
+
+    /// The output that the network returns; the first otherwise. Any value of the graph may be it.
     pub fn output(mut self, name: impl Into<String>) -> Self {
         self.output = Some(name.into());
         self

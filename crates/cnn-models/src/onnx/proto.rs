@@ -230,7 +230,11 @@ fn dimension(message: Message<'_>) -> Result<Dimension, Malformed> {
     let mut dimension = Dimension::Symbol("?".to_string());
     each(message, |number, value| {
         match number {
-            1 => dimension = Dimension::Fixed(value.int()?),
+            // PaddlePaddle writes -1 for what is open.
+            1 => match value.int()? {
+                -1 => {}
+                extent => dimension = Dimension::Fixed(extent),
+            },
             2 => dimension = Dimension::Symbol(value.text()?),
             _ => {}
         }
