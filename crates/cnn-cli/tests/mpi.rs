@@ -61,7 +61,7 @@ fn what_processes_cannot_do_is_told() {
     let data = mnist();
     let train = ["train", "lenet5", "--data", text(data.path()), "--limit", "100", "--epochs", "1"];
     for (more, told) in [
-        (&[][..], "--parallel data"),
+        (&[][..], "pass --parallel data, model or hybrid"),
         (&["--parallel", "data", "--workers", "3"], "mpirun started 2 processes"),
         (&["--parallel", "data", "--asynchronous"], "asynchronous"),
         (&["--parallel", "data", "--resume", "/nowhere"], "/nowhere"),

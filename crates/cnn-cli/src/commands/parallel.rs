@@ -43,7 +43,9 @@ impl Parallel {
     /// How many workers there are; nothing where a training is alone.
     pub(super) fn workers(&self) -> anyhow::Result<Option<usize>> {
         match (self.parallel, self.workers, processes::started()?) {
-            (None, _, Some(2..)) => bail!("mpirun started processes that would each train alone; pass --parallel data"),
+            (None, _, Some(2..)) => {
+                bail!("mpirun started processes that would each train alone; pass --parallel data, model or hybrid")
+            }
             (None, ..) => Ok(None),
             (Some(_), Some(0), _) => bail!("--workers must be at least 1"),
             (Some(_), Some(workers), Some(started)) if workers != started => {

@@ -13,7 +13,7 @@ use rayon::ThreadPool;
 use super::communicator::Communicator;
 use super::handshake::Introduction;
 use super::sink::{Buckets, SharedGradients, unwrapped};
-use super::{Exchange, Kind, Link, Transport};
+use super::{Exchange, Kind, Link, Transport, report};
 use crate::codec::uncompressed::Uncompressed;
 use crate::codec::{self, Codec, Scaling};
 use crate::company::{Company, Total};
@@ -211,11 +211,7 @@ impl Company for Worker {
     }
 
     fn agree(&mut self, own: EpochReport) -> Result<EpochReport> {
-        let told = if self.leads() { serde_json::to_vec(&own) } else { Ok(Vec::new()) };
-        let told = told.map_err(|error| Error::Data(format!("the report of an epoch: {error}")))?;
-        let all = self.communicator.gather(Kind::Notice, told)?;
-        let wrong = |error| Error::Worker { worker: 0, reason: format!("the report of an epoch: {error}") };
-        serde_json::from_slice(&all[0]).map_err(wrong)
+        report::agree(own, self.leads(), |told| self.communicator.gather(Kind::Notice, told))
     }
 
     fn part(&mut self, failed: Option<&Error>) {

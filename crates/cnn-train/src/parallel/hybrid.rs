@@ -12,17 +12,16 @@ use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, GradientSink, Plan, Recipe, StepStats, Trainer};
+use cnn_core::backend::{Backend, GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::training::Clip;
 use cnn_core::{Error as CoreError, Layer, Network, Result, Tensor, ValueId, Weights};
 
-use super::Transport;
 use super::joint::parts;
 use super::model::{Divided, own_network};
 use super::pieces::{Cut, Piece};
 use super::rounds::{Batch, DenseRounds, ENTRANCE, Entrance, PROBE, Rounds, guard};
 use super::shards::{Shards, Splitting};
-use super::wire::{ValueCodecs, Way, Wire, lock, other};
+use super::wire::{Way, Wire, lock, other};
 use crate::Error;
 
 /// One worker of a hybrid training, as a backend: its trainers take whole batches, which have to be the same for all workers, and work
@@ -32,44 +31,15 @@ use crate::Error;
 /// Without compression several workers learn what one does, up to rounding, where no batch norm sees a part of a batch only. No two workers may share a backend's threads: they would wait for each other.
 #[derive(Debug)]
 pub struct Hybrid {
-    backend: Arc<dyn Backend>,
-    wire: Arc<Mutex<Wire>>,
-    splitting: Splitting,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) wire: Arc<Mutex<Wire>>,
+    pub(super) splitting: Splitting,
 }
 
 impl Hybrid {
-    /// A worker that computes on `backend` and reaches the others by `transport`. Errors where no threads can be had to encode with.
-    pub fn new(
-        backend: Arc<dyn Backend>,
-        transport: Box<dyn Transport>,
-        codecs: ValueCodecs,
-        splitting: Splitting,
-    ) -> crate::Result<Self> {
-        let wire = Arc::new(Mutex::new(Wire::new(transport, codecs, backend.device().threads)?));
-        Ok(Hybrid { backend, wire, splitting })
-    }
-
-    pub(super) fn wire(&self) -> Arc<Mutex<Wire>> {
-        self.wire.clone()
-    }
-}
-
-impl Backend for Hybrid {
-    fn name(&self) -> &str {
-        self.backend.name()
-    }
-
-    fn device(&self) -> &DeviceInfo {
-        self.backend.device()
-    }
-
-    fn compile(&self, network: &Network, weights: &Weights, options: &CompileOptions) -> Result<Arc<dyn Plan>> {
-        self.backend.compile(network, weights, options)
-    }
-
     /// Errors where the network does not end in fully connected layers behind others that learn, where none of those can be split, where
     /// the gradients' norm is bounded, of which each worker knows a part, and where layers learn by turns.
-    fn compile_training(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
+    pub(super) fn train(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
         let reason = match (recipe.clip, recipe.partial) {
             (Some(Clip::Norm(_)), _) => Some("no worker knows the norm of all gradients; bound their values"),
             (_, Some(_)) => Some("layers do not learn by turns in a hybrid training"),

@@ -17,6 +17,7 @@ mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod pieces;
+mod report;
 mod rounds;
 mod shards;
 mod sink;

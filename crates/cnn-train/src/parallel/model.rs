@@ -8,15 +8,14 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, GradientSink, Plan, Recipe, StepStats, Trainer};
+use cnn_core::backend::{Backend, GradientSink, Recipe, StepStats, Trainer};
 use cnn_core::layers::Role;
 use cnn_core::training::Clip;
 use cnn_core::{Network, Optimizer, Tensor, Weights};
 
-use super::Transport;
 use super::pieces::{Cut, cut};
 use super::shards::{Seat, Shards, Splitting};
-use super::wire::{ValueCodecs, Wire, lock, other};
+use super::wire::{Wire, lock, other};
 use crate::Result;
 
 /// One worker of a model-parallel training, as a backend: its trainers take and give the whole network's weights and state, and have to be
@@ -26,48 +25,14 @@ use crate::Result;
 /// does, up to rounding. No two workers may share a backend's threads: they would wait for each other.
 #[derive(Debug)]
 pub struct ModelParallel {
-    backend: Arc<dyn Backend>,
-    wire: Arc<Mutex<Wire>>,
-    splitting: Splitting,
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) wire: Arc<Mutex<Wire>>,
+    pub(super) splitting: Splitting,
 }
 
 impl ModelParallel {
-    /// A worker that computes on `backend` and reaches the others by `transport`. Errors where no threads can be had to encode with.
-    pub fn new(
-        backend: Arc<dyn Backend>,
-        transport: Box<dyn Transport>,
-        codecs: ValueCodecs,
-        splitting: Splitting,
-    ) -> Result<Self> {
-        let wire = Arc::new(Mutex::new(Wire::new(transport, codecs, backend.device().threads)?));
-        Ok(ModelParallel { backend, wire, splitting })
-    }
-
-    pub(super) fn wire(&self) -> Arc<Mutex<Wire>> {
-        self.wire.clone()
-    }
-}
-
-impl Backend for ModelParallel {
-    fn name(&self) -> &str {
-        self.backend.name()
-    }
-
-    fn device(&self) -> &DeviceInfo {
-        self.backend.device()
-    }
-
-    fn compile(
-        &self,
-        network: &Network,
-        weights: &Weights,
-        options: &CompileOptions,
-    ) -> cnn_core::Result<Arc<dyn Plan>> {
-        self.backend.compile(network, weights, options)
-    }
-
     /// Errors where no layer can be split, and where the gradients' norm is bounded, of which each worker knows a part.
-    fn compile_training(
+    pub(super) fn train(
         &self,
         network: &Network,
         weights: &Weights,

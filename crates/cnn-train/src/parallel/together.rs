@@ -1,26 +1,41 @@
-//! The epoch loop of workers that share layers.
+//! What workers that share layers have in common: they are backends, and go through the epoch loop together.
 
 use std::sync::{Arc, Mutex};
 
-use cnn_core::{StepStats, Tensor, Trainer};
+use cnn_core::backend::{Backend, CompileOptions, DeviceInfo, Plan, Recipe, StepStats, Trainer};
+use cnn_core::{Network, Tensor, Weights};
 
 use super::handshake::Introduction;
 use super::message::Kind;
 use super::sink::unwrapped;
-use super::wire::{Wire, lock};
-use super::{Compression, Hybrid, ModelParallel};
+use super::wire::{ValueCodecs, Wire, lock};
+use super::{Compression, Hybrid, ModelParallel, Splitting, Transport, report};
 use crate::company::Company;
 use crate::data::{Piece, Share};
 use crate::{Checkpoint, EpochReport, Error, Fit, Observer, Result, Settings};
 
-macro_rules! fits_together {
+/// What the workers of model-parallel and hybrid trainings have in common: each is a backend with a wire to the others, and runs on
+/// another one whatever no worker needs the others for. `train` compiles what they train together.
+macro_rules! shares_layers {
     ($worker:ident) => {
         impl $worker {
+            /// A worker that computes on `backend` and reaches the others by `transport`. Errors where no threads can be had to
+            /// encode with.
+            pub fn new(
+                backend: Arc<dyn Backend>,
+                transport: Box<dyn Transport>,
+                codecs: ValueCodecs,
+                splitting: Splitting,
+            ) -> Result<Self> {
+                let wire = Arc::new(Mutex::new(Wire::new(transport, codecs, backend.device().threads)?));
+                Ok($worker { backend, wire, splitting })
+            }
+
             /// As [`Fit::run`], together: all with the same weights, settings and images. `fit`'s backend is replaced by this. Worker 0
             /// tests, saves and tells its observer; whatever ends one worker ends all.
             pub fn run(&self, fit: &Fit<'_>, observer: &mut dyn Observer) -> Result<Checkpoint> {
                 let fit = Fit { backend: self, settings: fit.settings.clone(), save: fit.save.clone(), ..*fit };
-                fit.run_in(&mut Together { wire: self.wire() }, observer)
+                fit.run_in(&mut Together { wire: self.wire.clone() }, observer)
             }
 
             /// As [`Fit::resume`], together: all from the same checkpoint. The number of workers may be another.
@@ -31,13 +46,41 @@ macro_rules! fits_together {
                 observer: &mut dyn Observer,
             ) -> Result<Checkpoint> {
                 let fit = Fit { backend: self, settings: fit.settings.clone(), save: fit.save.clone(), ..*fit };
-                fit.resume_in(&mut Together { wire: self.wire() }, checkpoint, observer)
+                fit.resume_in(&mut Together { wire: self.wire.clone() }, checkpoint, observer)
+            }
+        }
+
+        impl Backend for $worker {
+            fn name(&self) -> &str {
+                self.backend.name()
+            }
+
+            fn device(&self) -> &DeviceInfo {
+                self.backend.device()
+            }
+
+            fn compile(
+                &self,
+                network: &Network,
+                weights: &Weights,
+                options: &CompileOptions,
+            ) -> cnn_core::Result<Arc<dyn Plan>> {
+                self.backend.compile(network, weights, options)
+            }
+
+            fn compile_training(
+                &self,
+                network: &Network,
+                weights: &Weights,
+                recipe: &Recipe,
+            ) -> cnn_core::Result<Box<dyn Trainer>> {
+                self.train(network, weights, recipe)
             }
         }
     };
 }
-fits_together!(ModelParallel);
-fits_together!(Hybrid);
+shares_layers!(ModelParallel);
+shares_layers!(Hybrid);
 
 /// The workers at the other ends of a wire.
 struct Together {
@@ -80,11 +123,7 @@ impl Company for Together {
     }
 
     fn agree(&mut self, own: EpochReport) -> Result<EpochReport> {
-        let told = if self.leads() { serde_json::to_vec(&own) } else { Ok(Vec::new()) };
-        let told = told.map_err(|error| Error::Data(format!("the report of an epoch: {error}")))?;
-        let all = lock(&self.wire).tell(Kind::Notice, told)?;
-        let wrong = |error| Error::Worker { worker: 0, reason: format!("the report of an epoch: {error}") };
-        serde_json::from_slice(&all[0]).map_err(wrong)
+        report::agree(own, self.leads(), |told| lock(&self.wire).tell(Kind::Notice, told))
     }
 
     fn part(&mut self, failed: Option<&Error>) {
