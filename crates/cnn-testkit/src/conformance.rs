@@ -6,7 +6,7 @@ use cnn_core::backend::{GradientSink, KeepGradients};
 use cnn_core::layers::{Init, Linear, Role, Softmax};
 use cnn_core::{Backend, CompileOptions, Error, Network, Recipe, Reference, Tensor, Weights};
 
-use crate::shared_batches::{gradients_that_a_sink_settles, parts_of_a_batch};
+use crate::shared_batches::{gradients_that_a_sink_settles, gradients_that_are_scaled, parts_of_a_batch};
 use crate::{assert_close, cases, difference, uniform, whole_networks};
 
 /// Runs the whole suite on a backend.
@@ -207,6 +207,7 @@ pub fn training(backend: &dyn Backend) {
     networks.extend(whole_networks().expect("they fit"));
     training_of(backend, networks);
     gradients_that_a_sink_settles(backend);
+    gradients_that_are_scaled(backend);
     parts_of_a_batch(backend);
     labels_that_do_not_fit(backend);
     outputs_that_are_no_classes(backend);
@@ -228,6 +229,7 @@ pub fn training_of_few(backend: &dyn Backend) {
     networks.extend(whole_networks().expect("they fit"));
     training_of(backend, networks);
     gradients_that_a_sink_settles(backend);
+    gradients_that_are_scaled(backend);
     parts_of_a_batch(backend);
 }
 

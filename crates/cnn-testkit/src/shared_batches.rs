@@ -52,6 +52,32 @@ pub(crate) fn gradients_that_a_sink_settles(backend: &dyn Backend) {
     }
 }
 
+/// Gradients can be multiplied before they are learned from; those of the next batch are not.
+pub(crate) fn gradients_that_are_scaled(backend: &dyn Backend) {
+    const RATE: f32 = 0.25;
+    let network = whole_networks().expect("they fit").swap_remove(0);
+    let (weights, images) = (random_weights(&network, 3), random_input(&network, 3, 4));
+    let recipe = Recipe::new(Optimizer::sgd(0.0).with_weight_decay(0.0));
+    let mut trainer = backend.compile_training(&network, &weights, &recipe).expect("compiles");
+    let mut step = |factor: f32| {
+        let (before, mut sink) = (trainer.weights().expect("weights"), Collect::default());
+        trainer.gradients(&images, &[0, 1, 0], &mut sink).expect("runs");
+        if factor != 1.0 {
+            trainer.scale_gradients(factor).expect("multiplies");
+        }
+        trainer.update(RATE).expect("updates");
+        let got = trainer.weights().expect("weights");
+        assert!(sink.0.iter().flat_map(|(_, gradient)| gradient).any(|g| g.abs() > 1e-3));
+        for (name, gradient) in &sink.0 {
+            let (got, before) = (got.get(name).expect("a parameter"), before.get(name).expect("a parameter"));
+            let pairs = before.to_f32().into_owned().into_iter().zip(gradient);
+            let want: Vec<f32> = pairs.map(|(w, g)| w - RATE * factor * g).collect();
+            assert_close(&format!("{name} after gradients times {factor}"), &got.to_f32(), &want, 1e-5);
+        }
+    };
+    [4.0, 1.0, -0.5].into_iter().for_each(&mut step);
+}
+
 /// The gradients of a batch are the means of its parts', with what dropout and poolings draw.
 pub(crate) fn parts_of_a_batch(backend: &dyn Backend) {
     let mut net = Network::builder("dropped", [2, 3, 5]);

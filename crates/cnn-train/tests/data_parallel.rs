@@ -100,9 +100,11 @@ fn difference(a: &Weights, b: &Weights) -> f32 {
 fn four_workers_learn_what_one_does_in_a_hundred_steps() {
     // Five steps an epoch, the last of 10 images.
     let augmentation = Augmentation { crop: 2, flip: false };
-    let settings = Settings { batch: 30, epochs: 20, clip: Some(Clip::Norm(2.0)), augmentation, ..Settings::default() };
-    let training = Training::new(small(), 130, settings);
+    let settings = |clip| Settings { batch: 30, epochs: 20, clip, augmentation, ..Settings::default() };
+    let training = Training::new(small(), 130, settings(Some(Clip::Norm(2.0))));
     let one = training.alone();
+    let unbounded = Training::new(small(), 130, settings(None)).alone();
+    assert!(difference(&unbounded.weights, &one.weights) > 1e-2, "the bound is idle");
     let four = training.together(4, "none", None).unwrap();
     let plain = training.together_on(&Reference::new(), 4, Compression::default(), None).unwrap();
     for all in [four, plain] {

@@ -100,6 +100,10 @@ pub trait Trainer: Send {
         "layer by layer".to_string()
     }
 
+    /// Multiplies the gradients of the last batch, all of them, before [`update`](Self::update) bounds and uses them: for who knows
+    /// more gradients than this trainer's when they are settled.
+    fn scale_gradients(&mut self, factor: f32) -> Result<()>;
+
     /// The optimiser's step, from the gradients of the last batch.
     fn update(&mut self, learning_rate: f32) -> Result<()>;
 

@@ -214,6 +214,11 @@ impl<K: LayerKernels> Trainer for GraphTrainer<K> {
         self.learner.count_samples_from(first);
     }
 
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        self.slopes.iter_mut().flatten().flatten().for_each(|slope| *slope *= factor);
+        Ok(())
+    }
+
     fn update(&mut self, learning_rate: f32) -> Result<()> {
         let slopes = &self.slopes;
         let (rule, parts) = self.learner.begin_update(learning_rate, usize::MAX, |node, place| &slopes[node][place]);

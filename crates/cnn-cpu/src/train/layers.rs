@@ -48,6 +48,10 @@ impl Trainer for CpuTrainer {
         format!("layer by layer: {}", self.reason)
     }
 
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        self.inner.scale_gradients(factor)
+    }
+
     fn update(&mut self, learning_rate: f32) -> Result<()> {
         self.inner.update(learning_rate)
     }

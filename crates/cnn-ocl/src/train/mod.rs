@@ -231,6 +231,10 @@ impl Trainer for OclTrainer {
         method
     }
 
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        self.parameters.scale_gradients(&self.queue, factor)
+    }
+
     fn update(&mut self, learning_rate: f32) -> Result<()> {
         let moment = self.learner.begin_step(learning_rate);
         self.parameters.step(&self.queue, moment)

@@ -24,11 +24,14 @@ const ALIGNMENT: usize = 64;
 const RATE: u32 = 7;
 const CORRECTIONS: u32 = 8;
 const SHRINK: u32 = 9;
+/// The argument of `multiply` that is.
+const FACTOR: u32 = 2;
 
 /// Fields are dropped in their order: launches before the memory that they use.
 pub(super) struct Parameters {
     /// What finds out how gradients are clipped, and the optimiser's step.
     clip: Vec<Ready>,
+    multiply: Ready,
     update: Ready,
     _bounds: [Arc<Buffer>; 2],
     /// By node and place: where a parameter begins. Those that are learned come first.
@@ -81,15 +84,21 @@ impl Parameters {
         };
         let second = slots.last().unwrap_or(&gradient);
         let memory = [&weights, &gradient, slots.first().unwrap_or(&gradient), second, &bounds];
-        let update = update(driver, recipe.optimizer, memory, learned_length)?;
+        let [multiply, update] = update(driver, recipe.optimizer, memory, learned_length)?;
         let optimizer = recipe.optimizer;
         let (length, _bounds) = (learned_length, [bounds, found]);
-        Ok(Parameters { clip, update, _bounds, offsets, weights, gradient, slots, length, optimizer })
+        Ok(Parameters { clip, multiply, update, _bounds, offsets, weights, gradient, slots, length, optimizer })
     }
 
     /// Where a parameter begins.
     pub(super) fn offset(&self, node: usize, place: usize) -> usize {
         self.offsets[node][place]
+    }
+
+    /// Multiplies all gradients.
+    pub(super) fn scale_gradients(&mut self, queue: &CommandQueue, factor: f32) -> Result<()> {
+        self.multiply.change(FACTOR, &Float(factor))?;
+        self.multiply.enqueue(queue).map(drop)
     }
 
     /// The optimiser's step.
@@ -169,7 +178,8 @@ fn clip(driver: &Driver, [gradient, found, bounds]: [&Arc<Buffer>; 3], length: u
     [squares, bound].iter().map(|launch| Ready::new(driver, launch, &Buffers::default())).collect()
 }
 
-fn update(driver: &Driver, optimizer: Optimizer, memory: [&Arc<Buffer>; 5], length: usize) -> Result<Ready> {
+/// The launches that multiply all gradients, and that make the optimiser's step.
+fn update(driver: &Driver, optimizer: Optimizer, memory: [&Arc<Buffer>; 5], length: usize) -> Result<[Ready; 2]> {
     let (code, settings) = match optimizer {
         Optimizer::Sgd { momentum, weight_decay } => (0, [momentum, 0.0, 0.0, weight_decay]),
         Optimizer::Nesterov { momentum, weight_decay } => (1, [momentum, 0.0, 0.0, weight_decay]),
@@ -182,10 +192,16 @@ fn update(driver: &Driver, optimizer: Optimizer, memory: [&Arc<Buffer>; 5], leng
     };
     let lanes = driver.tuning.lanes;
     let program = driver.program(SOURCE, &[("LANES", lanes as i64), ("OPTIMIZER", code)])?;
-    let launch = Launch::new(&program, "update", [length.div_ceil(lanes), 1, 1])
-        .group(driver.tuning.line_group())
-        .with(memory.map(|buffer| Memory(buffer.clone())))
-        .ints([length])
-        .with([Floats4(settings), Float(0.0), Floats2([1.0; 2]), Float(1.0)]);
-    Ready::new(driver, &launch, &Buffers::default())
+    let launch = |kernel| {
+        let launch = Launch::new(&program, kernel, [length.div_ceil(lanes), 1, 1]);
+        launch.group(driver.tuning.line_group())
+    };
+    let multiply = launch("multiply").with([Memory(memory[1].clone())]).ints([length]).with([Float(1.0)]);
+    let update = launch("update").with(memory.map(|buffer| Memory(buffer.clone()))).ints([length]).with([
+        Floats4(settings),
+        Float(0.0),
+        Floats2([1.0; 2]),
+        Float(1.0),
+    ]);
+    Ok([Ready::new(driver, &multiply, &Buffers::default())?, Ready::new(driver, &update, &Buffers::default())?])
 }

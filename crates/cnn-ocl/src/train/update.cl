@@ -18,6 +18,12 @@ kernel void bound(const global float *restrict found, global float *restrict bou
   bounds[0] = norm > most ? most / norm : 1.0f;
 }
 
+kernel void multiply(global float *restrict gradient, int length, float factor) {
+  const int i = get_global_id(0) * LANES;
+  if (i >= length) return;
+  VSTORE(VLOAD(gradient + i) * SPLAT(factor), gradient + i);
+}
+
 // `settings` are (momentum, decay or beta1; beta2; epsilon; weight decay), `corrections` what Adam's means are multiplied by.
 kernel void update(global float *restrict weights, const global float *restrict gradient, global float *restrict first,
                    global float *restrict second, const global float *restrict bounds, int length, float4 settings, float rate,

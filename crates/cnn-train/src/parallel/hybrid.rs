@@ -13,7 +13,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use cnn_core::backend::{Backend, GradientSink, Recipe, StepStats, Trainer};
-use cnn_core::training::Clip;
 use cnn_core::{Error as CoreError, Layer, Network, Result, Tensor, ValueId, Weights};
 
 use super::joint::parts;
@@ -37,16 +36,12 @@ pub struct Hybrid {
 }
 
 impl Hybrid {
-    /// Errors where the network does not end in fully connected layers behind others that learn, where none of those can be split, where
-    /// the gradients' norm is bounded, of which each worker knows a part, and where layers learn by turns.
+    /// Errors where the network does not end in fully connected layers behind others that learn, where none of those can be split, and
+    /// where layers learn by turns.
     pub(super) fn train(&self, network: &Network, weights: &Weights, recipe: &Recipe) -> Result<Box<dyn Trainer>> {
-        let reason = match (recipe.clip, recipe.partial) {
-            (Some(Clip::Norm(_)), _) => Some("no worker knows the norm of all gradients; bound their values"),
-            (_, Some(_)) => Some("layers do not learn by turns in a hybrid training"),
-            _ => None,
-        };
-        if let Some(reason) = reason {
-            return Err(CoreError::Recipe { reason: reason.to_string() });
+        if recipe.partial.is_some() {
+            let reason = "layers do not learn by turns in a hybrid training".to_string();
+            return Err(CoreError::Recipe { reason });
         }
         weights.check(network)?;
         Ok(Box::new(HybridTrainer::new(self, network, weights, recipe)?))
@@ -123,16 +118,17 @@ impl HybridTrainer {
         let [own, mut own_dense] = apart(&whole.cut_weights(weights)?, &names, |_| 0)?;
         own_dense.insert(PROBE, Tensor::zeros([1])?);
         let dense = own_network(&shards, wire, Some(samples_before.clone())).map_err(other)?;
-        let dense = backend.compile_training(&dense, &own_dense, recipe)?;
+        let (norm, recipe) = whole.norm(recipe);
+        let dense = backend.compile_training(&dense, &own_dense, &recipe)?;
         let [outputs, inputs] = shards.counts();
         let layers = format!("dense layers split by outputs: {outputs}, by inputs: {inputs}");
         let method = format!("hybrid, worker {rank} of {workers}, {layers}");
         let (wire, batch, sums) = (wire.clone(), Batch::default(), HashMap::new());
-        let rounds = Arc::new(Mutex::new(Rounds { dense, rank, wire, samples_before, arrived, batch, sums }));
+        let rounds = Arc::new(Mutex::new(Rounds { dense, rank, wire, samples_before, arrived, batch, sums, norm }));
         let features = network.input_shapes(first)[0].elements();
         let classes = network.output_shape().elements();
         let end = DenseRounds { rounds: rounds.clone(), features, classes };
-        let convolutions = backend.compile_training(&convolutions(network, first, end)?, &own, recipe)?;
+        let convolutions = backend.compile_training(&convolutions(network, first, end)?, &own, &recipe)?;
         Ok(HybridTrainer { convolutions, rounds, whole, network: network.clone(), names, method })
     }
 
@@ -150,19 +146,23 @@ impl HybridTrainer {
         let (rank, parts) = {
             let mut rounds = guard(&self.rounds);
             let parts = parts(batch, lock(&rounds.wire).link.workers()).to_vec();
-            rounds.batch = Batch::new(labels, &parts);
+            rounds.begin(Batch::new(labels, &parts));
             (rounds.rank, parts)
         };
         let (images, labels) = self.own(images, labels, &parts[rank])?;
         let weight = parts[rank].len() as f32 / batch as f32;
         self.convolutions.count_samples_from(parts[rank].start);
-        let mut sink = SumSink { wire: &self.whole.wire, weight };
+        let mut sink = SumSink { wire: &self.whole.wire, rounds: &self.rounds, weight };
         let result = self.convolutions.gradients(&images, &labels, &mut sink);
-        let mut rounds = guard(&self.rounds);
-        match rounds.batch.failed.take() {
-            Some(error) => Err(error),
-            None => result.map(|_| rounds.batch.stats),
+        let Rounds { dense, norm, batch, .. } = &mut *guard(&self.rounds);
+        if let Some(error) = batch.failed.take() {
+            return Err(error);
         }
+        result?;
+        if let Some(norm) = norm {
+            norm.bound(&self.whole.wire, [dense.as_mut(), self.convolutions.as_mut()])?;
+        }
+        Ok(batch.stats)
     }
 }
 
@@ -191,6 +191,7 @@ fn together(mut first: Weights, second: &Weights) -> Result<Weights> {
 /// Sums gradients over all workers, each by its part of the batch.
 struct SumSink<'a> {
     wire: &'a Mutex<Wire>,
+    rounds: &'a Mutex<Rounds>,
     weight: f32,
 }
 
@@ -202,6 +203,11 @@ impl GradientSink for SumSink<'_> {
             false => gradient.iter_mut().for_each(|g| *g *= self.weight),
         }
         lock(self.wire).attempt(|wire| wire.sum(Way::Back, gradient));
+        Ok(())
+    }
+
+    fn settle(&mut self, name: &str, gradient: &mut [f32]) -> Result<()> {
+        guard(self.rounds).count(name, gradient);
         Ok(())
     }
 }
@@ -220,6 +226,11 @@ impl Trainer for HybridTrainer {
 
     fn method(&self) -> String {
         format!("{}; {}", self.method, self.convolutions.method())
+    }
+
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        guard(&self.rounds).dense.scale_gradients(factor)?;
+        self.convolutions.scale_gradients(factor)
     }
 
     fn update(&mut self, learning_rate: f32) -> Result<()> {

@@ -16,6 +16,7 @@ mod message;
 mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
+mod norm;
 mod pieces;
 mod report;
 mod rounds;

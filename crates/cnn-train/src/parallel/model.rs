@@ -13,7 +13,8 @@ use cnn_core::layers::Role;
 use cnn_core::training::Clip;
 use cnn_core::{Network, Optimizer, Tensor, Weights};
 
-use super::pieces::{Cut, cut};
+use super::norm::{CountSink, SharedNorm};
+use super::pieces::{Cut, Piece, cut};
 use super::shards::{Seat, Shards, Splitting};
 use super::wire::{Wire, lock, other};
 use crate::Result;
@@ -31,27 +32,24 @@ pub struct ModelParallel {
 }
 
 impl ModelParallel {
-    /// Errors where no layer can be split, and where the gradients' norm is bounded, of which each worker knows a part.
+    /// Errors where no layer can be split.
     pub(super) fn train(
         &self,
         network: &Network,
         weights: &Weights,
         recipe: &Recipe,
     ) -> cnn_core::Result<Box<dyn Trainer>> {
-        if let Some(Clip::Norm(_)) = recipe.clip {
-            let reason = "no worker knows the norm of all gradients; bound their values".to_string();
-            return Err(cnn_core::Error::Recipe { reason });
-        }
         weights.check(network)?;
         let workers = lock(&self.wire).link.workers();
         let shards = Shards::new(network, workers, self.splitting).map_err(other)?;
         let whole = Divided::new(shards.cuts(), network.name(), recipe.optimizer, self.wire.clone());
         let own = own_network(&shards, &self.wire, None).map_err(other)?;
-        let inner = self.backend.compile_training(&own, &whole.cut_weights(weights)?, recipe)?;
+        let (norm, recipe) = whole.norm(recipe);
+        let inner = self.backend.compile_training(&own, &whole.cut_weights(weights)?, &recipe)?;
         let [outputs, inputs] = shards.counts();
         let layers = format!("layers split by outputs: {outputs}, by inputs: {inputs}");
         let method = format!("model-parallel, worker {} of {workers}, {layers}", whole.rank());
-        Ok(Box::new(ModelTrainer { inner, whole, method }))
+        Ok(Box::new(ModelTrainer { inner, whole, norm, method }))
     }
 }
 
@@ -103,6 +101,15 @@ impl Divided {
         self.join(self.state(), own)
     }
 
+    /// Where `recipe` bounds the norm of all gradients, what finds it out; and the recipe without that, for trainers that do not know
+    /// all of them.
+    pub(super) fn norm(&self, recipe: &Recipe) -> (Option<SharedNorm>, Recipe) {
+        let Some(clip @ Clip::Norm(_)) = recipe.clip else { return (None, recipe.clone()) };
+        let is_elsewhere = |cut: &&Cut| self.rank() > 0 && matches!(cut.piece, Piece::Whole);
+        let elsewhere = self.cuts.iter().filter(is_elsewhere).map(|cut| cut.parameter.name.clone()).collect();
+        (Some(SharedNorm::new(clip, elsewhere)), recipe.clone().clip(None))
+    }
+
     fn weights(&self) -> impl Iterator<Item = (String, &Cut)> {
         self.cuts.iter().map(|cut| (cut.parameter.name.clone(), cut))
     }
@@ -137,7 +144,18 @@ impl Divided {
 struct ModelTrainer {
     inner: Box<dyn Trainer>,
     whole: Divided,
+    norm: Option<SharedNorm>,
     method: String,
+}
+
+impl ModelTrainer {
+    fn pass(&mut self, images: &Tensor, labels: &[u32], ready: &mut dyn GradientSink) -> cnn_core::Result<StepStats> {
+        let Some(norm) = &mut self.norm else { return self.inner.gradients(images, labels, ready) };
+        norm.begin();
+        let stats = self.inner.gradients(images, labels, &mut CountSink { norm, inner: ready })?;
+        norm.bound(&self.whole.wire, [self.inner.as_mut()])?;
+        Ok(stats)
+    }
 }
 
 impl Trainer for ModelTrainer {
@@ -148,12 +166,16 @@ impl Trainer for ModelTrainer {
         labels: &[u32],
         ready: &mut dyn GradientSink,
     ) -> cnn_core::Result<StepStats> {
-        let result = self.inner.gradients(images, labels, ready);
+        let result = self.pass(images, labels, ready);
         lock(&self.whole.wire).told(result)
     }
 
     fn method(&self) -> String {
         format!("{}; {}", self.method, self.inner.method())
+    }
+
+    fn scale_gradients(&mut self, factor: f32) -> cnn_core::Result<()> {
+        self.inner.scale_gradients(factor)
     }
 
     fn update(&mut self, learning_rate: f32) -> cnn_core::Result<()> {

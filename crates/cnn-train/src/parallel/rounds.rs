@@ -13,6 +13,7 @@ use cnn_core::backend::{GradientSink, StepStats, Trainer};
 use cnn_core::layers::{Call, Gradients, Init, Operation, Parameter};
 use cnn_core::{Misfit, Result, Shape, Tensor};
 
+use super::norm::SharedNorm;
 use super::wire::{Wire, lock};
 
 /// The name of the dense layers' first.
@@ -32,6 +33,8 @@ pub(super) struct Rounds {
     pub(super) batch: Batch,
     /// By name: the gradients of the rounds so far.
     pub(super) sums: HashMap<String, Vec<f32>>,
+    /// Of the gradients of all layers, where that is bounded.
+    pub(super) norm: Option<SharedNorm>,
 }
 
 /// A batch's labels, each worker's part of it, and what is known of it after its rounds.
@@ -53,6 +56,16 @@ impl Batch {
 }
 
 impl Rounds {
+    pub(super) fn begin(&mut self, batch: Batch) {
+        self.batch = batch;
+        self.norm.iter_mut().for_each(SharedNorm::begin);
+    }
+
+    /// Counts a gradient that is learned from.
+    pub(super) fn count(&mut self, name: &str, gradient: &[f32]) {
+        self.norm.iter_mut().for_each(|norm| norm.count(name, gradient));
+    }
+
     /// Takes a batch through the dense layers; `own` are the values of this worker's part.
     fn run(&mut self, own: &[f32], features: usize) -> Result<()> {
         let workers = 0..self.batch.parts.len();
@@ -71,7 +84,8 @@ impl Rounds {
             self.samples_before.store(part.start, Ordering::Relaxed);
             let weight = part.len() as f64 / all as f64;
             let (is_first, is_last) = (round == 0, Some(worker) == last);
-            let mut sink = RoundSink { sums: &mut self.sums, weight: weight as f32, is_first, is_last };
+            let (sums, norm) = (&mut self.sums, self.norm.as_mut());
+            let mut sink = RoundSink { sums, norm, weight: weight as f32, is_first, is_last };
             let stats = self.dense.gradients(&values, &self.batch.labels[part], &mut sink)?;
             let sum = &mut self.batch.stats;
             sum.loss += weight * stats.loss;
@@ -88,6 +102,7 @@ impl Rounds {
 /// Adds up what rounds find; after the last one the sums are the gradients.
 struct RoundSink<'a> {
     sums: &'a mut HashMap<String, Vec<f32>>,
+    norm: Option<&'a mut SharedNorm>,
     weight: f32,
     is_first: bool,
     is_last: bool,
@@ -103,6 +118,7 @@ impl GradientSink for RoundSink<'_> {
         sum.iter_mut().zip(&*gradient).for_each(|(sum, g)| *sum += self.weight * g);
         if self.is_last {
             gradient.copy_from_slice(sum);
+            self.norm.iter_mut().for_each(|norm| norm.count(name, gradient));
         }
         Ok(())
     }

@@ -94,12 +94,34 @@ fn workers_learn_what_one_does() {
 }
 
 #[test]
+fn a_bound_on_the_norm_is_of_all_gradients() {
+    let bounds = [Some(Clip::Norm(0.2)), None];
+    for (make, count, side) in [(cpu as Make, 4, Side::Alternating), (reference, 3, Side::Inputs)] {
+        for network in [dense(&[17, 22, 13, 10]), branched()] {
+            let [bounded, free] = bounds.map(|clip| {
+                let recipe = Recipe::new(Optimizer::sgd(0.9)).seed(5).clip(clip);
+                both(make, &network, &recipe, count, side)
+            });
+            // It is not idle.
+            assert!(distance(&bounded.0[0], &free.0[0]) > 1e-2);
+            for own in &bounded.1 {
+                let distance = [distance(&own[0], &bounded.0[0]), distance(&own[1], &bounded.0[1])];
+                assert!(distance[0] < 1e-5 && distance[1] < 1e-4, "{} {count} {side:?}: {distance:?}", network.name());
+                assert_eq!((bits(&own[0]), bits(&own[1])), (bits(&bounded.1[0][0]), bits(&bounded.1[0][1])));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_part_of_the_layers_learns_as_with_one_worker() {
     let network = dense(&[12, 9, 8, 6]);
-    let recipe = recipe(rms_prop()).partial(Partial { share: 0.4 });
-    let ([weights, state], all) = both(cpu, &network, &recipe, 3, Side::Alternating);
-    let distance = [distance(&all[2][0], &weights), distance(&all[2][1], &state)];
-    assert!(distance[0] < 1e-5 && distance[1] < 1e-4, "{distance:?}");
+    for clip in [Clip::Value(1.0), Clip::Norm(0.2)] {
+        let recipe = recipe(rms_prop()).clip(clip).partial(Partial { share: 0.4 });
+        let ([weights, state], all) = both(cpu, &network, &recipe, 3, Side::Alternating);
+        let distance = [distance(&all[2][0], &weights), distance(&all[2][1], &state)];
+        assert!(distance[0] < 1e-5 && distance[1] < 1e-4, "{clip:?}: {distance:?}");
+    }
 }
 
 #[test]
@@ -171,8 +193,6 @@ fn what_cannot_be_split_is_told() {
     };
     let error = compile(&network, &Recipe::default()).unwrap();
     assert!(error.contains("`narrow`") && error.contains("no fully connected layer of 4"), "{error}");
-    let error = compile(&wide, &Recipe::default().clip(Clip::Norm(1.0))).unwrap();
-    assert!(error.contains("norm"), "{error}");
     let error = compile(&wide, &Recipe::default().asynchronous(std::num::NonZeroUsize::new(4))).unwrap();
     assert!(error.contains("asynchronous"), "{error}");
     let error = ValueCodecs::find("one-bit").unwrap_err().to_string();

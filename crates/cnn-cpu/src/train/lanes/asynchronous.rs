@@ -196,6 +196,10 @@ impl Trainer for AsynchronousTrainer {
         format!("{}, asynchronous, {threads}", self.inner.method())
     }
 
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        self.inner.scale_gradients(factor)
+    }
+
     fn update(&mut self, learning_rate: f32) -> Result<()> {
         self.inner.update(learning_rate)
     }

@@ -143,6 +143,13 @@ impl Trainer for LaneTrainer {
         format!("a sample in each of {lanes} lanes{coupled}{pairs}")
     }
 
+    fn scale_gradients(&mut self, factor: f32) -> Result<()> {
+        self.work.tell(|_, gradient| {
+            gradient.iter_mut().for_each(|g| *g *= factor);
+            Ok(())
+        })
+    }
+
     fn update(&mut self, learning_rate: f32) -> Result<()> {
         // Reads and writes, at what a hundred operations cost.
         let flops = 100 * self.work.passes.parameters as u64;
