@@ -22,13 +22,27 @@ pub(crate) fn chart(
     places: &[String],
     lines: &[(&str, Vec<f64>)],
 ) -> anyhow::Result<()> {
-    let all = || lines.iter().flat_map(|(_, values)| values.iter().copied());
+    chart_with_rings(path, title, scale, places, (lines, &[]))
+}
+
+/// The same with a ring, in a line's colour, wherever there is a number that belongs to it: of the first line first.
+pub(crate) fn chart_with_rings(
+    path: &Path,
+    title: &str,
+    scale: Scale,
+    places: &[String],
+    (lines, rings): (&[(&str, Vec<f64>)], &[Vec<Option<f64>>]),
+) -> anyhow::Result<()> {
+    let all = || {
+        let of_rings = rings.iter().flatten().flatten().copied();
+        lines.iter().flat_map(|(_, values)| values.iter().copied()).chain(of_rings)
+    };
     match scale {
-        Scale::Linear => draw((path, title), 0.0..1.1 * all().fold(1e-3, f64::max), 0.0, places, lines),
+        Scale::Linear => draw((path, title), 0.0..1.1 * all().fold(1e-3, f64::max), 0.0, places, (lines, rings)),
         Scale::Logarithmic => {
             let low = all().fold(f64::INFINITY, f64::min).max(1e-3) / 1.5;
             let high = all().fold(low, f64::max) * 1.5;
-            draw((path, title), (low..high).log_scale(), low, places, lines)
+            draw((path, title), (low..high).log_scale(), low, places, (lines, rings))
         }
     }
 }
@@ -39,7 +53,7 @@ fn draw<Y>(
     heights: Y,
     low: f64,
     places: &[String],
-    lines: &[(&str, Vec<f64>)],
+    (lines, rings): (&[(&str, Vec<f64>)], &[Vec<Option<f64>>]),
 ) -> anyhow::Result<()>
 where
     Y: AsRangedCoord<Value = f64>,
@@ -81,6 +95,10 @@ where
             .label(*name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
         chart.draw_series(points.into_iter().map(|point| Circle::new(point, 3, colour.filled())))?;
+    }
+    for (values, colour) in rings.iter().zip(COLOURS.iter().cycle()) {
+        let points = values.iter().enumerate().filter_map(|(i, value)| Some((i as f64, value.as_ref()?.max(low))));
+        chart.draw_series(points.map(|point| Circle::new(point, 7, colour.stroke_width(2))))?;
     }
     chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
     area.present()?;

@@ -43,11 +43,51 @@ fn steps_on_up_to_96_workers() {
 }
 
 #[test]
+fn steps_that_are_measured_beside_what_is_predicted_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["bench", "scaling", "lenet5", "--batch", "12", "--types", "none,linear", "--measure=3,2", "--reps", "2"];
+    let result = json(&[&arguments[..], &["--figures", text(folder.path())]].concat());
+    let measured = &result["measured"];
+    assert_eq!((&measured["workers"], &measured["transport"]), (&serde_json::json!([1, 2, 3]), &"threads".into()));
+    let types = measured["types"].as_array().unwrap();
+    for row in types {
+        let ms = |key: &str| row[key].as_array().unwrap().iter().map(|ms| ms.as_f64().unwrap()).collect::<Vec<_>>();
+        let (predicted, measured) = (ms("predicted_ms"), ms("measured_ms"));
+        assert!(predicted.len() == 3 && measured.len() == 3);
+        assert!(predicted.iter().chain(&measured).all(|&ms| ms > 0.0), "{row}");
+    }
+    // A worker's speed is that of the steps that one makes, unless told otherwise.
+    let alone = types.iter().map(|row| row["measured_ms"][0].as_f64().unwrap()).sum::<f64>() / 2.0;
+    let close = |ms: &serde_json::Value| (ms.as_f64().unwrap() / alone - 1.0).abs() < 1e-6;
+    assert!(types.len() == 2 && types.iter().all(|row| close(&row["predicted_ms"][0])), "{measured}");
+    assert!(close(&result["types"][1]["step_ms"][0]), "{result}");
+    let file = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    let csv = file("scaling-measured.csv");
+    assert_eq!(csv.lines().next(), Some("workers,type,predicted_ms,measured_ms,measured_by_predicted"));
+    assert_eq!(csv.lines().count(), 1 + 3 * 2);
+    for name in ["scaling.svg", "scaling-measured.svg"] {
+        assert!(file(name).starts_with("<svg") && file(name).contains("linear"), "{name}");
+    }
+    assert!(
+        file("scaling-measured.svg").matches("<circle").count()
+            > file("scaling-measured.svg").matches("r=\"3\"").count()
+    );
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     assert!(refused(&["bench", "exchange", "--sizes", "0"]).contains("--sizes"));
     assert!(refused(&["bench", "exchange", "--workers", "0"]).contains("--workers"));
     assert!(refused(&["bench", "exchange", "--types", "two-bit"]).contains("two-bit"));
     assert!(refused(&["bench", "scaling", "lenet5", "--gflops", "0"]).contains("--gflops"));
+    let scaling = |more: &[&'static str]| refused(&[&["bench", "scaling", "lenet5"][..], more].concat());
+    assert!(scaling(&["--measure=0"]).contains("--measure takes from 1 up to 96"));
+    assert!(scaling(&["--measure=5", "--batch", "4"]).contains("up to 4 workers"));
+    assert!(scaling(&["--measure", "--threads", "0"]).contains("--threads"));
+    assert!(scaling(&["--measure", "--reps", "18446744073709551615"]).contains("too large"));
+    assert!(scaling(&["--measure", "--batch", "1000000000000000"]).contains("no memory"));
+    assert!(scaling(&["--measure", "--types", "two-bit"]).contains("two-bit"));
     let figures = ["bench", "exchange", "--sizes", "10", "--reps", "1", "--figures", "/nowhere/at/all"];
     assert!(refused(&figures).contains("/nowhere/at/all"));
 }

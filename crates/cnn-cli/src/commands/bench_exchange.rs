@@ -82,13 +82,18 @@ impl Exchanges {
                 }
             });
         }
-        let rows = std::thread::scope(|scope| {
-            let start = |end| scope.spawn(|| self.rows(Box::new(end), &codecs));
+        self.show(output, ("threads", self.workers), &self.rows_on_threads(&codecs)?)
+    }
+
+    /// What the first of the workers measures.
+    fn rows_on_threads(&self, codecs: &[Arc<dyn Codec>]) -> anyhow::Result<Vec<Row>> {
+        let mut rows = std::thread::scope(|scope| {
+            let start = |end| scope.spawn(|| self.rows(Box::new(end), codecs));
             let workers: Vec<_> = threads(self.workers).into_iter().map(start).collect();
             let rows = workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a worker panicked"))?);
             rows.collect::<anyhow::Result<Vec<_>>>()
         })?;
-        self.show(output, ("threads", self.workers), &rows[0])
+        Ok(rows.swap_remove(0))
     }
 
     fn codecs(&self) -> anyhow::Result<Vec<Arc<dyn Codec>>> {
@@ -189,6 +194,23 @@ impl Exchanges {
             "files": files,
         }))
     }
+}
+
+/// An exchange that takes no time.
+pub(super) const INSTANT: ExchangeTime =
+    ExchangeTime { bytes: 0.0, encode: 0.0, decode: 0.0, bandwidth: f64::INFINITY, latency: 0.0 };
+
+/// The link between two workers, as exchanges of a few numbers and of so many tell of it: threads, or this process, where `transport` leads
+/// to the other one. One that takes no time that could be seen is infinitely fast.
+pub(super) fn link(transport: Option<Box<dyn Transport>>, numbers: usize, reps: usize) -> anyhow::Result<ExchangeTime> {
+    let (sizes, figures) = (vec![1000, numbers], PathBuf::new());
+    let exchanges = Exchanges { workers: 2, threads: 1, sizes, types: Vec::new(), reps, figures };
+    let codecs = [codec::find(codec::uncompressed::NAME)?];
+    let rows = match transport {
+        Some(transport) => exchanges.rows(transport, &codecs)?,
+        None => exchanges.rows_on_threads(&codecs)?,
+    };
+    Ok(exchanges.link(2, &rows[0]).unwrap_or(INSTANT))
 }
 
 /// Nanoseconds to encode and to decode a number, medians.

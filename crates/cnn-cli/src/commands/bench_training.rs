@@ -38,7 +38,12 @@ struct Row {
 }
 
 /// The data set's images where there is one, else noise of the model's size.
-fn images(data: Option<&Path>, preprocess: &Preprocess, classes: usize, count: usize) -> anyhow::Result<Dataset> {
+pub(super) fn images(
+    data: Option<&Path>,
+    preprocess: &Preprocess,
+    classes: usize,
+    count: usize,
+) -> anyhow::Result<Dataset> {
     if let Some(folder) = data {
         return Ok(Dataset::open(folder, Split::Train)?);
     }
