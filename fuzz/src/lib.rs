@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod messages;
 mod networks;
 
+pub use messages::message;
 pub use networks::{build_and_run, network};
 
 use cnn::compress::rebuild;

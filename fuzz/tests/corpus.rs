@@ -61,6 +61,11 @@ fn codec() {
 }
 
 #[test]
+fn message() {
+    run("message", cnn_fuzz::message);
+}
+
+#[test]
 fn network() {
     run("network", cnn_fuzz::network);
 }
