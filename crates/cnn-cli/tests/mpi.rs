@@ -57,6 +57,35 @@ fn exchanges_are_timed_between_processes() {
 }
 
 #[test]
+fn steps_of_some_of_the_processes_are_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments =
+        ["bench", "scaling", "lenet5", "--batch", "12", "--types", "none,one-bit", "--measure", "--reps", "1"];
+    let timed = result(&mpirun(3, &[&arguments[..], &["--json", "--figures", text(folder.path())]].concat()));
+    let measured = &timed["measured"];
+    assert_eq!((&measured["workers"], &measured["transport"]), (&serde_json::json!([1, 2, 3]), &"processes".into()));
+    assert!(measured["types"][1]["measured_ms"][2].as_f64().unwrap() > 0.0, "{measured}");
+    assert!(folder.path().join("scaling-measured.svg").exists());
+}
+
+#[test]
+fn workers_that_share_layers_learn_over_processes_what_they_do_over_threads() {
+    let (data, folder) = (mnist(), tempfile::tempdir().unwrap());
+    let train = ["train", "lenet5", "--data", text(data.path()), "--limit", "100", "--epochs", "1", "--threads", "1"];
+    let train = [&train[..], &["--clip-norm", "0.5", "--weights-only", "--save"]].concat();
+    for (how, processes) in [("model", 2), ("model", 4), ("hybrid", 2), ("hybrid", 4)] {
+        let [over_mpi, over_threads] =
+            ["mpi", "threads"].map(|name| folder.path().join(format!("{name}-{how}-{processes}.safetensors")));
+        let parallel = ["--parallel", how, "--compress", "linear"];
+        let trained = mpirun(processes, &[&train[..], &[text(&over_mpi), "--json"], &parallel].concat());
+        assert_eq!(result(&trained)["workers"], processes);
+        let workers = processes.to_string();
+        common::json(&[&train[..], &[text(&over_threads)], &parallel, &["--workers", &workers]].concat());
+        assert!(values(&over_mpi) == values(&over_threads), "{how} on {processes}");
+    }
+}
+
+#[test]
 fn what_processes_cannot_do_is_told() {
     let data = mnist();
     let train = ["train", "lenet5", "--data", text(data.path()), "--limit", "100", "--epochs", "1"];

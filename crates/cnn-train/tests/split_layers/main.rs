@@ -3,4 +3,5 @@
 mod fit;
 mod hybrid;
 mod model;
+mod ocl;
 mod workers;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cnn_core::training::Clip;
 use cnn_core::{Backend, Network, Optimizer, Recipe, Reference, Tensor, Trainer, Weights};
 use cnn_cpu::Cpu;
+use cnn_ocl::Ocl;
 use cnn_train::parallel::{Thread, threads};
 
 /// A batch of its own for each step. The value at the place of its label stands out in each image.
@@ -67,6 +68,10 @@ pub(crate) type Make = fn() -> Arc<dyn Backend>;
 
 pub(crate) fn cpu() -> Arc<dyn Backend> {
     Arc::new(Cpu::with_threads(1).unwrap())
+}
+
+pub(crate) fn ocl() -> Arc<dyn Backend> {
+    Arc::new(Ocl::new("").unwrap())
 }
 
 pub(crate) fn reference() -> Arc<dyn Backend> {
