@@ -14,13 +14,16 @@ pub(crate) enum Scale {
     Logarithmic,
 }
 
+/// What a line is called, and its height at each place.
+type Line<'a> = (&'a str, Vec<f64>);
+
 /// Lines over named places, as an SVG.
 pub(crate) fn chart(
     path: &Path,
     title: &str,
     scale: Scale,
     places: &[String],
-    lines: &[(&str, Vec<f64>)],
+    lines: &[Line<'_>],
 ) -> anyhow::Result<()> {
     chart_with_rings(path, title, scale, places, (lines, &[]))
 }
@@ -31,7 +34,7 @@ pub(crate) fn chart_with_rings(
     title: &str,
     scale: Scale,
     places: &[String],
-    (lines, rings): (&[(&str, Vec<f64>)], &[Vec<Option<f64>>]),
+    (lines, rings): (&[Line<'_>], &[Vec<Option<f64>>]),
 ) -> anyhow::Result<()> {
     let all = || {
         let of_rings = rings.iter().flatten().flatten().copied();
@@ -53,7 +56,7 @@ fn draw<Y>(
     heights: Y,
     low: f64,
     places: &[String],
-    (lines, rings): (&[(&str, Vec<f64>)], &[Vec<Option<f64>>]),
+    (lines, rings): (&[Line<'_>], &[Vec<Option<f64>>]),
 ) -> anyhow::Result<()>
 where
     Y: AsRangedCoord<Value = f64>,
