@@ -260,12 +260,13 @@ pub fn whole_networks() -> Result<Vec<Network>> {
     Ok(vec![chain()?, residual()?, inception()?, inverted_residual()?, norm_of_pixels()?, flattened()?])
 }
 
+/// One stage and ReLU6 keep an infinity to itself.
 fn flattened() -> Result<Network> {
     let mut net = Network::builder("flattened", [3, 9, 7]);
-    net.flattened_conv("conv1", &FlattenedConv::new(18, [3, 5]))?;
-    net.push("relu1", Activation::Relu)?;
+    net.flattened_conv("conv1", &FlattenedConv::new(18, [3, 5]).stages(1))?;
+    net.push("relu1", Activation::Relu6)?;
     net.push("pool", MaxPool2d::new(3).stride(2))?;
-    let last = FlattenedConv::new(21, [3, 2]).order(FilterOrder::LateralLast).stages(1).without_bias();
+    let last = FlattenedConv::new(21, [3, 2]).order(FilterOrder::LateralLast).without_bias();
     net.flattened_conv("conv2", &last)?;
     net.push("relu2", Activation::Relu)?;
     net.push("flatten", Flatten)?;
@@ -328,13 +329,13 @@ fn inception() -> Result<Network> {
     net.finish()
 }
 
-/// As in MobileNetV2. Its input is made large first, so that ReLU6 is cut off at either end.
+/// As in MobileNetV2. Its input is made large first, so that ReLU6 is cut off at either end. Its 18 channels do not fill vectors.
 fn inverted_residual() -> Result<Network> {
     let mut net = Network::builder("inverted residual", [10, 4, 3]);
     net.push_with("large", Add, &[ValueId::INPUT; 10])?;
-    net.push("expand", Conv2d::new(16, 3).padding(1))?;
+    net.push("expand", Conv2d::new(18, 3).padding(1))?;
     net.push("relu1", Activation::Relu6)?;
-    net.push("depthwise", Conv2d::new(16, 3).padding(1).groups(16).without_bias())?;
+    net.push("depthwise", Conv2d::new(18, 3).padding(1).groups(18).without_bias())?;
     net.push("bn", BatchNorm2d::new())?;
     net.push("relu2", Activation::Relu6)?;
     let branch = net.push("project", Conv2d::new(10, 1))?;

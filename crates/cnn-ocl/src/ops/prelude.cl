@@ -36,10 +36,12 @@ typedef int mask;
 typedef GLUE(SCALAR, LANES) vec;
 typedef GLUE(float, LANES) wide;
 #if HALF_ARITHMETIC
+typedef short lane_number;
 typedef GLUE(short, LANES) mask;
 #define WIDEN(v) GLUE(convert_float, LANES)(v)
 #define NARROW(v) GLUE(convert_half, LANES)(v)
 #else
+typedef int lane_number;
 typedef GLUE(int, LANES) mask;
 #define WIDEN(v) (v)
 #define NARROW(v) (v)
@@ -114,6 +116,17 @@ inline vec choose(vec a, vec b, mask set) {
 
 // The larger; NaN where either is.
 inline vec larger(vec a, vec b) { return choose(a, b, (b > a) | (b != b)); }
+
+// Zeros in the lanes from `used` on, which hold no channel. Their weights are zeros, and a zero times infinity is NaN, which
+// whoever reads the block would spread to all its sums.
+#if LANES == 1
+inline vec clear_idle(vec x, int used) { return x; }
+#else
+constant lane_number LANE_NUMBERS[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+inline vec clear_idle(vec x, int used) {
+  return choose(SPLAT(0), x, VLOAD(LANE_NUMBERS) < (mask)((lane_number)min(used, LANES)));
+}
+#endif
 
 // ACTIVATION: 0 none, 1 ReLU, 2 leaky ReLU, 3 ELU, 4 sigmoid, 5 hyperbolic tangent, 6 ReLU6.
 #ifndef ACTIVATION

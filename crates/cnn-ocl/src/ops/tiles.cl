@@ -21,10 +21,11 @@ typedef value y_type;
 #define WRITE_Y(x, p) WRITE(x, p)
 #endif
 
+// Columns from `used` on have no weights.
 // y[z][column / LANES][row][column % LANES] = activation(bias + sum over k of x[z][row][k] * w[z][column / WIDTH][k][..])
 kernel void product(const global x_type *restrict x, const global weight *restrict w, const global float *restrict bias,
                     global y_type *restrict y, int rows, int depth, int x_matrix, int w_panel, int w_matrix, int y_row,
-                    int y_block, int y_matrix, int columns, float parameter) {
+                    int y_block, int y_matrix, int columns, int used, float parameter) {
   const int tile = get_global_id(0), panel = get_global_id(1), z = get_global_id(2);
   if (tile * ROWS >= rows || panel * WIDTH >= columns) return;
   // The last tile lies a little over the one before it.
@@ -72,7 +73,8 @@ kernel void product(const global x_type *restrict x, const global weight *restri
     for (int v = 0; v < VECTORS; v++) {
 #pragma unroll
       for (int r = 0; r < ROWS; r++) {
-        STORE_Y(activate(NARROW(sums[r][v]), parameter), y + (panel * VECTORS + v) * y_block + r * y_row);
+        const vec result = clear_idle(activate(NARROW(sums[r][v]), parameter), used - (panel * VECTORS + v) * LANES);
+        STORE_Y(result, y + (panel * VECTORS + v) * y_block + r * y_row);
       }
     }
     return;
@@ -82,7 +84,7 @@ kernel void product(const global x_type *restrict x, const global weight *restri
     const int column = (panel * VECTORS + v) * LANES;
     for (int r = 0; r < ROWS; r++) {
       scalar lanes[LANES];
-      VSTORE(activate(NARROW(sums[r][v]), parameter), lanes);
+      VSTORE(clear_idle(activate(NARROW(sums[r][v]), parameter), used - column), lanes);
       global y_type *to = y + (panel * VECTORS + v) * y_block + r * y_row;
       for (int lane = 0; lane < LANES && column + lane < columns; lane++) WRITE_Y(lanes[lane], to + lane);
     }

@@ -150,7 +150,7 @@ impl Product<'_> {
         Ok(launch
             .with([self.x, Argument::Memory(panels.buffer.clone()), Argument::Memory(panels.bias.clone()), self.y])
             .ints([self.rows, panels.depth, x_matrix, panel, w_matrix])
-            .ints([y_row, y_block, y_matrix, self.columns])
+            .ints([y_row, y_block, y_matrix, self.columns, panels.columns])
             .with([Float(parameter)]))
     }
 }
@@ -173,7 +173,8 @@ pub(crate) fn product_in_parts(
         .group([1, along * across, 1])
         .with([Argument::Input(0), Argument::Memory(panels.buffer.clone()), Argument::Memory(panels.bias.clone())])
         .with([Argument::Workspace(0)])
-        .ints([1, depth, panels.depth, panels.width() * panels.depth, 0, 0, panels.lanes, columns, columns])
+        .ints([1, depth, panels.depth, panels.width() * panels.depth, 0])
+        .ints([0, panels.lanes, columns, columns, panels.columns])
         .with([Float(0.0)]);
     let (code, parameter) = activation_code(activation);
     let program = driver.program(SOURCE, &defines(panels, [1, 0, 1], (false, true, code)))?;

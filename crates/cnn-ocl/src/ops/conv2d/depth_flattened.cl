@@ -15,7 +15,7 @@ kernel void pad(const global value *restrict input, global value *restrict outpu
 kernel void depth_flattened(const global value *restrict input, const global weight *restrict weights,
                             const global float *restrict bias, global value *restrict output, int planes, int in_plane,
                             int row_step, int kernel_y, int kernel_x, int dilation_y, int dilation_x,
-                            int out_height, int out_width, int groups, int group_panels, int group_blocks,
+                            int out_height, int out_width, int groups, int group_panels, int group_out,
                             float parameter) {
   const int tile = get_global_id(0), y = get_global_id(1), z = get_global_id(2);
   if (tile * ROWS >= out_width || y >= out_height) return;
@@ -52,17 +52,24 @@ kernel void depth_flattened(const global value *restrict input, const global wei
       END_PART
     }
   }
-  const int block = panel * VECTORS, plane = out_height * out_width * LANES;
+  const int group_blocks = (group_out + LANES - 1) / LANES, block = panel * VECTORS;
+  const int plane = out_height * out_width * LANES;
   output += ((sample * groups + group) * group_blocks + block) * plane + (y * out_width + first) * LANES;
   if (block + VECTORS <= group_blocks) {
 #pragma unroll
     for (int v = 0; v < VECTORS; v++) {
 #pragma unroll
-      for (int r = 0; r < ROWS; r++) STORE(activate(NARROW(sums[r][v]), parameter), output + v * plane + r * LANES);
+      for (int r = 0; r < ROWS; r++) {
+        const vec result = clear_idle(activate(NARROW(sums[r][v]), parameter), group_out - (block + v) * LANES);
+        STORE(result, output + v * plane + r * LANES);
+      }
     }
     return;
   }
   for (int v = 0; block + v < group_blocks; v++) {
-    for (int r = 0; r < ROWS; r++) STORE(activate(NARROW(sums[r][v]), parameter), output + v * plane + r * LANES);
+    for (int r = 0; r < ROWS; r++) {
+      const vec result = clear_idle(activate(NARROW(sums[r][v]), parameter), group_out - (block + v) * LANES);
+      STORE(result, output + v * plane + r * LANES);
+    }
   }
 }

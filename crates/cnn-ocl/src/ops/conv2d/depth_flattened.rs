@@ -83,7 +83,6 @@ struct DepthFlattenedKernel {
     planes: usize,
     /// Floats of a pixel of the input, and those that are used.
     pixel: [usize; 2],
-    group_blocks: usize,
     panels: Panels,
     activation: Option<Activation>,
 }
@@ -109,7 +108,6 @@ impl DepthFlattenedKernel {
             groups,
             planes,
             pixel: [lanes, channels],
-            group_blocks: group_out.div_ceil(problem.tuning.lanes),
             panels,
             activation: parameters.activation,
         })
@@ -157,7 +155,7 @@ impl Kernel for DepthFlattenedKernel {
                 .with([input, Memory(self.panels.buffer.clone()), Memory(self.panels.bias.clone()), Output])
                 .ints([self.planes, height * row, rows.stride * row, rows.kernel, columns.kernel])
                 .ints([rows.dilation * row, columns.dilation * lanes, rows.output, columns.output])
-                .ints([self.groups, panels, self.group_blocks])
+                .ints([self.groups, panels, self.panels.columns])
                 .with([Float(parameter)]),
         );
         Ok(launches)

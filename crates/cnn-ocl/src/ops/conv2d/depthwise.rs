@@ -59,7 +59,7 @@ impl Algorithm for Depthwise {
         })?;
         let kernel = DepthwiseKernel {
             plane: problem.plane,
-            blocks,
+            channels,
             weights: Arc::new(weights),
             bias: Arc::new(bias),
             activation: parameters.activation,
@@ -70,7 +70,7 @@ impl Algorithm for Depthwise {
 
 struct DepthwiseKernel {
     plane: Plane,
-    blocks: usize,
+    channels: usize,
     /// `[block][tap][lanes]`.
     weights: Arc<Buffer>,
     bias: Arc<Buffer>,
@@ -82,12 +82,12 @@ impl Kernel for DepthwiseKernel {
         let Plane { rows, columns } = &self.plane;
         let (code, parameter) = activation_code(self.activation);
         let program = driver.program(SOURCE, &[("LANES", driver.tuning.lanes as i64), ("ACTIVATION", code)])?;
-        let items = [columns.output, rows.output, self.blocks * batch];
+        let items = [columns.output, rows.output, self.channels.div_ceil(driver.tuning.lanes) * batch];
         let launch = Launch::new(&program, "depthwise", items).group(driver.tuning.line_group());
         Ok(vec![
             launch
                 .with([Input(0), Memory(self.weights.clone()), Memory(self.bias.clone()), Output])
-                .ints([self.blocks, rows.input, columns.input, rows.output, columns.output])
+                .ints([self.channels, rows.input, columns.input, rows.output, columns.output])
                 .ints(window(rows))
                 .ints(window(columns))
                 .ints([rows.before, columns.before])

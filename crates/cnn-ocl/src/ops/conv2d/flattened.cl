@@ -2,11 +2,12 @@
 // vertical sums of the columns that its window sees in registers.
 
 kernel void flattened(const global value *restrict input, const global float *restrict weights,
-                      const global float *restrict biases, global value *restrict output, int blocks, int height,
+                      const global float *restrict biases, global value *restrict output, int channels, int height,
                       int width, int top, int left, int run, float parameter) {
   const int begin = get_global_id(0) * run, y = get_global_id(1), plane = get_global_id(2);
   if (begin >= width || y >= height) return;
-  const int block = plane % blocks, end = min(begin + run, width), right = KERNEL_X - 1 - left;
+  const int blocks = (channels + LANES - 1) / LANES, block = plane % blocks;
+  const int end = min(begin + run, width), right = KERNEL_X - 1 - left;
   input += plane * height * width * LANES;
   output += (plane * height + y) * width * LANES;
   weights += block * (KERNEL_Y + KERNEL_X) * LANES;
@@ -31,6 +32,6 @@ kernel void flattened(const global value *restrict input, const global float *re
     if (x - right < begin) continue;
     vec all = along;
     _Pragma("unroll") for (int k = 0; k < KERNEL_X; k++) all = fma(columns[k], filter[k], all);
-    STORE(activate(all, parameter), output + (x - right) * LANES);
+    STORE(clear_idle(activate(all, parameter), channels - block * LANES), output + (x - right) * LANES);
   }
 }

@@ -59,7 +59,7 @@ pub(crate) fn prepare(driver: &Driver, problems: [&Problem; 2], parameters: [Par
     })?;
     let kernel = FlattenedKernel {
         plane: Plane { rows: vertical.plane.rows, columns: horizontal.plane.columns },
-        blocks,
+        channels,
         weights: Arc::new(weights),
         biases: Arc::new(biases),
         activation: parameters[1].activation,
@@ -69,7 +69,7 @@ pub(crate) fn prepare(driver: &Driver, problems: [&Problem; 2], parameters: [Par
 
 struct FlattenedKernel {
     plane: Plane,
-    blocks: usize,
+    channels: usize,
     /// `[block][taps down, then along][lanes]`.
     weights: Arc<Buffer>,
     /// `[block][down, along][lanes]`.
@@ -90,11 +90,11 @@ impl Kernel for FlattenedKernel {
             ("KERNEL_X", columns.kernel as i64),
         ];
         let program = driver.program(SOURCE, &defines)?;
-        let items = [columns.output.div_ceil(RUN), rows.output, self.blocks * batch];
+        let items = [columns.output.div_ceil(RUN), rows.output, self.channels.div_ceil(driver.tuning.lanes) * batch];
         Ok(vec![
             Launch::new(&program, "flattened", items)
                 .with([Input(0), Memory(self.weights.clone()), Memory(self.biases.clone()), Output])
-                .ints([self.blocks, rows.output, columns.output, rows.before, columns.before, RUN])
+                .ints([self.channels, rows.output, columns.output, rows.before, columns.before, RUN])
                 .with([Float(parameter)]),
         ])
     }
