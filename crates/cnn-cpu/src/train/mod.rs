@@ -6,6 +6,7 @@ mod layers;
 use std::sync::Arc;
 
 use cnn_core::backend::{Recipe, Trainer};
+use cnn_core::layers::Role;
 use cnn_core::{Error, Layer, Network, Result, Weights};
 
 use crate::machine::Machine;
@@ -39,6 +40,11 @@ fn refuse_lanes(network: &Network, machine: &Machine) -> Option<String> {
     let couples = |layer: &Layer| layer.operation().couples_samples() && !matches!(layer, Layer::BatchNorm2d(_));
     if let Some(node) = network.nodes().iter().find(|node| couples(&node.layer)) {
         return Some(format!("layer `{}` couples the samples of a batch", node.name));
+    }
+    let observes = |node: &usize| network.parameters_of(*node).iter().any(|parameter| parameter.role == Role::State);
+    let is_norm = |node: usize| matches!(network.nodes()[node].layer, Layer::BatchNorm2d(_));
+    if let Some(node) = (0..network.nodes().len()).filter(|&node| !is_norm(node)).find(observes) {
+        return Some(format!("layer `{}` observes whole batches", network.nodes()[node].name));
     }
     let reads_twice = |inputs: &[_]| (1..inputs.len()).any(|i| inputs[..i].contains(&inputs[i]));
     if let Some(node) = network.nodes().iter().find(|node| reads_twice(&node.inputs)) {
