@@ -12,10 +12,9 @@
 //! have to meet there.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use cnn_core::layers::{Call, Dropout, Gradients, Mode, Operation};
+use cnn_core::layers::{Call, Dropout, Gradients, Operation};
 use cnn_core::{Misfit, Shape};
 
 use super::wire::{Way, Wire, lock};
@@ -148,7 +147,7 @@ impl Operation for Joint {
     }
 }
 
-/// Dropout of a part: draws for these features of these samples what dropout of the whole value, over the whole batch, would.
+/// Dropout of a part: draws for these features what dropout of the whole value would.
 ///
 /// # Shapes
 /// Input and output of this part's elements, in any shape.
@@ -159,22 +158,14 @@ pub(super) struct PartDropout {
     pub(super) part: Range<usize>,
     /// Elements of a sample of the whole.
     pub(super) elements: usize,
-    /// Samples of the whole batch before those of the pass to come.
-    pub(super) samples_before: Arc<AtomicUsize>,
 }
 
 impl PartDropout {
     /// Calls `value` with each flat index and its factor.
     fn for_each_factor(&self, call: &Call<'_>, mut value: impl FnMut(usize, f32)) {
-        let mode = match call.mode {
-            Mode::Inference => Mode::Inference,
-            Mode::Training { seed, first_sample } => {
-                Mode::Training { seed, first_sample: first_sample + self.samples_before.load(Ordering::Relaxed) }
-            }
-        };
         for i in 0..call.inputs[0].data.len() {
             let (sample, element) = (i / self.part.len(), self.part.start + i % self.part.len());
-            value(i, self.whole.factor(mode, sample * self.elements + element, self.elements));
+            value(i, self.whole.factor(call.mode, sample * self.elements + element, self.elements));
         }
     }
 }

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cnn_core::backend::{GradientSink, StepStats, Trainer};
-use cnn_core::layers::{Call, Gradients, Init, Operation, Parameter};
-use cnn_core::{Misfit, Result, Shape, Tensor};
+use cnn_core::layers::{Call, Gradients, Init, Mode, Operation, Parameter, View};
+use cnn_core::{Layer, Misfit, Result, Shape, Tensor};
 
 use super::norm::SharedNorm;
 use super::wire::{Wire, lock};
@@ -217,5 +217,62 @@ impl Operation for Entrance {
 
     fn couples_samples(&self) -> bool {
         true
+    }
+}
+
+/// A layer behind the entrance: it draws for the samples of a round what it would for them in the whole batch.
+///
+/// # Shapes
+/// The layer's.
+#[derive(Debug)]
+pub(super) struct InRounds {
+    pub(super) layer: Layer,
+    /// Samples of the batch before those of the round.
+    pub(super) samples_before: Arc<AtomicUsize>,
+}
+
+impl InRounds {
+    fn of_batch<'a>(&self, call: &Call<'a>) -> Call<'a> {
+        let mode = match call.mode {
+            Mode::Inference => Mode::Inference,
+            Mode::Training { seed, first_sample } => {
+                Mode::Training { seed, first_sample: first_sample + self.samples_before.load(Ordering::Relaxed) }
+            }
+        };
+        Call { mode, ..*call }
+    }
+}
+
+impl Operation for InRounds {
+    fn kind(&self) -> &str {
+        self.layer.operation().kind()
+    }
+
+    fn output_shape(&self, inputs: &[&Shape]) -> Result<Shape, Misfit> {
+        self.layer.operation().output_shape(inputs)
+    }
+
+    fn parameters(&self, inputs: &[&Shape]) -> Vec<Parameter> {
+        self.layer.operation().parameters(inputs)
+    }
+
+    fn flops(&self, inputs: &[&Shape], output: &Shape) -> u64 {
+        self.layer.operation().flops(inputs, output)
+    }
+
+    fn forward(&self, call: &Call<'_>, output: &mut [f32]) {
+        self.layer.operation().forward(&self.of_batch(call), output);
+    }
+
+    fn backward(&self, call: &Call<'_>, output: &[f32], output_gradient: &[f32], gradients: &mut Gradients<'_, '_>) {
+        self.layer.operation().backward(&self.of_batch(call), output, output_gradient, gradients);
+    }
+
+    fn update_state(&self, batch: usize, inputs: &[View<'_>], parameters: &mut [Vec<f32>]) {
+        self.layer.operation().update_state(batch, inputs, parameters);
+    }
+
+    fn couples_samples(&self) -> bool {
+        self.layer.operation().couples_samples()
     }
 }

@@ -3,12 +3,13 @@
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
-use cnn_core::layers::{Dropout, Linear};
+use cnn_core::layers::Linear;
 use cnn_core::network::NamedParameter;
 use cnn_core::{Layer, Network, NetworkBuilder, ValueId};
 
 use super::joint::{Joint, Kind, PartDropout, Parts, parts};
 use super::pieces::{Cut, Piece};
+use super::rounds::InRounds;
 use super::wire::Wire;
 use crate::{Error, Result};
 
@@ -220,20 +221,22 @@ impl Writer<'_> {
             (Layer::Linear(linear), Share::Inputs(_)) => {
                 Layer::Linear(Linear { bias: linear.bias && self.seat.rank == 0, ..linear.clone() })
             }
-            (Layer::Dropout(dropout), share) => self.dropout(node, dropout, share),
+            (Layer::Dropout(whole), Share::Elementwise(parts)) => {
+                let (whole, part) = (whole.clone(), parts[self.seat.rank].clone());
+                let elements = self.shards.network.input_shapes(node)[0].elements();
+                self.in_rounds(Layer::Custom(Arc::new(PartDropout { whole, part, elements })))
+            }
+            (Layer::Dropout(_) | Layer::Custom(_), _) => self.in_rounds(layer.clone()),
             _ => layer.clone(),
         }
     }
 
-    fn dropout(&self, node: usize, whole: &Dropout, share: &Share) -> Layer {
-        let elements = self.shards.network.input_shapes(node)[0].elements();
-        let part = match (share, &self.seat.samples_before) {
-            (Share::Elementwise(parts), _) => parts[self.seat.rank].clone(),
-            (_, Some(_)) => 0..elements,
-            (_, None) => return Layer::Dropout(whole.clone()),
-        };
-        let samples_before = self.seat.samples_before.clone().unwrap_or_default();
-        Layer::Custom(Arc::new(PartDropout { whole: whole.clone(), part, elements, samples_before }))
+    /// A layer that may draw, told which samples of the batch it sees.
+    fn in_rounds(&self, layer: Layer) -> Layer {
+        match self.seat.samples_before.clone() {
+            Some(samples_before) => Layer::Custom(Arc::new(InRounds { layer, samples_before })),
+            None => layer,
+        }
     }
 
     /// A value in the form that a reader needs, made where it is not there yet.

@@ -1,11 +1,12 @@
 //! Hybrid trainings beside those of one worker.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use cnn_core::backend::KeepGradients;
-use cnn_core::layers::{Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Softmax};
+use cnn_core::layers::{Activation, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Rrelu, Softmax};
 use cnn_core::training::{Clip, Partial};
-use cnn_core::{Backend, Network, Optimizer, Recipe, Trainer, Weights};
+use cnn_core::{Backend, Layer, Network, Optimizer, Recipe, Trainer, Weights};
 use cnn_train::parallel::{Hybrid, Side, Splitting, Thread, ValueCodecs};
 
 use crate::workers::{Make, batch, bits, cpu, distance, recipe, reference, rms_prop, workers};
@@ -75,6 +76,32 @@ fn workers_learn_what_one_does() {
                 assert!((own[0] - shown[0]).abs() < 1e-4 && own[1] == shown[1], "{own:?} {shown:?}");
             }
         }
+    }
+}
+
+/// A layer that is whole on each worker draws for the samples of a round what it does in the whole batch.
+#[test]
+fn draws_are_those_of_one_worker() {
+    let mut net = Network::builder("net", [1, 5, 5]);
+    net.push("conv", Conv2d::new(2, 3)).unwrap();
+    net.push("flatten", Flatten).unwrap();
+    net.push("fc1", Linear::new(12)).unwrap();
+    net.push("rrelu", Layer::Custom(Arc::new(Rrelu::new(-0.9, 0.9)))).unwrap();
+    net.push("fc2", Linear::new(4)).unwrap();
+    let (network, recipe) = (net.finish().unwrap(), recipe(Optimizer::sgd(0.9)));
+    let weights = Weights::random(&network, 3).unwrap();
+    let mut alone = cpu().compile_training(&network, &weights, &recipe).unwrap();
+    learn(alone.as_mut(), &network, 0..8);
+    let whole = alone.weights().unwrap();
+    let all = workers(2, |end| {
+        let backend = hybrid(cpu, end, "none", Side::Alternating);
+        let mut trainer = backend.compile_training(&network, &weights, &recipe).unwrap();
+        learn(trainer.as_mut(), &network, 0..8);
+        trainer.weights().unwrap()
+    });
+    for own in &all {
+        let distance = distance(own, &whole);
+        assert!(distance < 1e-5, "{distance}");
     }
 }
 
