@@ -111,17 +111,16 @@ impl Avx2 {
             let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
             for (codes, values) in codes.by_ref().zip(values.by_ref()) {
                 let from = values.as_ptr();
-                let (a, doubt_a) = lanes.codes::<SEVERAL>(_mm256_mul_ps(_mm256_loadu_ps(from), reciprocals));
-                let (b, doubt_b) = lanes.codes::<SEVERAL>(_mm256_mul_ps(_mm256_loadu_ps(from.add(8)), reciprocals));
-                let (c, doubt_c) = lanes.codes::<SEVERAL>(_mm256_mul_ps(_mm256_loadu_ps(from.add(16)), reciprocals));
-                let (d, doubt_d) = lanes.codes::<SEVERAL>(_mm256_mul_ps(_mm256_loadu_ps(from.add(24)), reciprocals));
-                let doubt = _mm256_min_ps(_mm256_min_ps(doubt_a, doubt_b), _mm256_min_ps(doubt_c, doubt_d));
+                let (first, first_signs, doubt) = lanes.sixteen::<SEVERAL>(from, reciprocals);
+                let (second, second_signs, more_doubt) = lanes.sixteen::<SEVERAL>(from.add(2 * LANES), reciprocals);
+                let signs = _mm256_and_si256(_mm256_packs_epi16(first_signs, second_signs), _mm256_set1_epi8(-128));
+                let packed = _mm256_or_si256(_mm256_packus_epi16(first, second), signs);
+                _mm256_storeu_si256(codes.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(packed, order));
+                // Only now, as nothing has to wait in registers for what is rare.
+                let doubt = _mm256_min_ps(doubt, more_doubt);
                 if _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_LT_OQ>(doubt, _mm256_set1_ps(DOUBT))) != 0 {
                     self.portable.encode(values, reciprocal, codes);
-                    continue;
                 }
-                let packed = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-                _mm256_storeu_si256(codes.as_mut_ptr().cast(), _mm256_permutevar8x32_epi32(packed, order));
             }
         }
         self.portable.encode(values.remainder(), reciprocal, codes.into_remainder());
@@ -175,7 +174,24 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// The codes of eight numbers, and how far each is from half-way between two magnitudes, in steps.
+    /// Of sixteen numbers: codes without signs, and numbers that have their signs, both as 16 bits in the order of packing; and how
+    /// far numbers are from half-way between two magnitudes, in steps.
+    ///
+    /// # Safety
+    /// The processor must have AVX2 and FMA; sixteen floats at `from` must be readable.
+    #[inline(always)]
+    unsafe fn sixteen<const SEVERAL: bool>(&self, from: *const f32, reciprocals: __m256) -> (__m256i, __m256i, __m256) {
+        // SAFETY: the caller vouches for the instructions and the memory.
+        unsafe {
+            let a = _mm256_mul_ps(_mm256_loadu_ps(from), reciprocals);
+            let b = _mm256_mul_ps(_mm256_loadu_ps(from.add(LANES)), reciprocals);
+            let signs = _mm256_packs_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
+            let ((a, doubt_a), (b, doubt_b)) = (self.codes::<SEVERAL>(a), self.codes::<SEVERAL>(b));
+            (_mm256_packs_epi32(a, b), signs, _mm256_min_ps(doubt_a, doubt_b))
+        }
+    }
+
+    /// The codes of eight numbers, without signs, and how far each is from half-way between two magnitudes, in steps.
     ///
     /// # Safety
     /// The processor must have AVX2 and FMA.
@@ -204,9 +220,7 @@ impl Lanes {
             let doubt = _mm256_andnot_ps(_mm256_set1_ps(-0.0), _mm256_sub_ps(exact, whole));
             let code = _mm256_cvttps_epi32(exact);
             let some = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(magnitudes, self.zero));
-            let code = _mm256_and_si256(_mm256_max_epi32(code, _mm256_set1_epi32(1)), some);
-            let sign = _mm256_and_si256(_mm256_srli_epi32::<24>(_mm256_castps_si256(values)), _mm256_set1_epi32(0x80));
-            (_mm256_or_si256(code, sign), doubt)
+            (_mm256_and_si256(_mm256_max_epi32(code, _mm256_set1_epi32(1)), some), doubt)
         }
     }
 }
