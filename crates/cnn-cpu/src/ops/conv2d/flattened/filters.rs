@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use cnn_core::layers::Activation;
 
-use super::rows::{Source, Target};
+use super::rows::{Source, Steps, Target};
+use super::separable::Pass;
 use crate::memory::Buffer;
 use crate::ops::conv2d::{Parameters, Problem};
 use crate::ops::elementwise::apply;
@@ -47,13 +48,47 @@ impl Taps {
         let length = self.count * S::LANES;
         Block { weights: &self.weights[block * length..][..length], bias: &self.bias[block * S::LANES..][..S::LANES] }
     }
+
+    /// For a vertical filter and a row that it makes, in an image of some height: the rows that it sees, and the taps that see one.
+    fn over<'a, S: Simd>(
+        &'a self,
+        (source, height): (Source<'a>, usize),
+        (block, row): (usize, usize),
+    ) -> (Steps<'a>, Block<'a>) {
+        let (first, end) = (self.before.saturating_sub(row), self.count.min(height + self.before - row));
+        (source.down(block, row + first - self.before), self.block::<S>(block).taps::<S>(first..end))
+    }
 }
 
 /// The taps of a block of channels.
 #[derive(Clone, Copy)]
-struct Block<'a> {
-    weights: &'a [f32],
-    bias: &'a [f32],
+pub(super) struct Block<'a> {
+    /// `[tap][lanes]`.
+    pub(super) weights: &'a [f32],
+    pub(super) bias: &'a [f32],
+}
+
+impl<'a> Block<'a> {
+    /// Some of the taps.
+    fn taps<S: Simd>(self, taps: Range<usize>) -> Self {
+        Block { weights: &self.weights[taps.start * S::LANES..taps.end * S::LANES], ..self }
+    }
+
+    /// The sums of `N` pixels side by side.
+    #[inline(always)]
+    pub(super) fn sums<S: Simd, const N: usize>(self, s: S, x: Steps<'_>, pixel: usize) -> [S::Vector; N] {
+        let mut sums = [s.load(self.bias); N];
+        let mut tap = 0;
+        while tap * S::LANES < self.weights.len() {
+            let weight = s.load(&self.weights[tap * S::LANES..]);
+            let x = x.of(tap, pixel * S::LANES, N * S::LANES);
+            for n in 0..N {
+                sums[n] = s.mul_add(s.load(&x[n * S::LANES..]), weight, sums[n]);
+            }
+            tap += 1;
+        }
+        sums
+    }
 }
 
 /// Vertical, horizontal, or both.
@@ -129,7 +164,7 @@ struct Line<'a> {
 
 /// What happens to sums.
 #[derive(Clone, Copy, Default)]
-struct Finish {
+pub(super) struct Finish {
     relu: bool,
     /// Whether they are written past the caches.
     streams: bool,
@@ -144,26 +179,37 @@ impl Finish {
             false => s.store(to, sum),
         }
     }
+
+    /// Stores `N` pixels, and says how many those are.
+    #[inline(always)]
+    pub(super) fn store_all<S: Simd, const N: usize>(self, s: S, to: &mut [f32], sums: [S::Vector; N]) -> usize {
+        let to = &mut to[..N * S::LANES];
+        for n in 0..N {
+            self.store(s, &mut to[n * S::LANES..], sums[n]);
+        }
+        N
+    }
 }
 
-impl<S: Simd> Task<S> for Line<'_> {
+impl<'a, S: Simd> Task<S> for Line<'a> {
     #[inline(always)]
     fn run(self, s: S) {
         let Line { filters, source, height, at: (block, row), scratch, output, streams } = self;
         let finish = Finish { relu: filters.activation == Some(Activation::Relu), streams };
-        let line = source.line;
-        // The rows that a vertical filter sees, and its first tap that does.
-        let down = |taps: &Taps| {
-            let (first, end) = (taps.before.saturating_sub(row), taps.count.min(height + taps.before - row));
-            (source.from(block, row + first - taps.before), first, end)
-        };
+        let line = source.ring.line;
+        let down = |vertical: &'a Taps| vertical.over::<S>((source, height), (block, row));
         let Some(horizontal) = &filters.horizontal else {
             if let Some(vertical) = &filters.vertical {
-                let (x, first, end) = down(vertical);
-                sums(s, (x, line), (vertical.block::<S>(block), first, end), output, finish);
+                let (x, taps) = down(vertical);
+                sums(s, x, taps, output, finish);
             }
             return;
         };
+        if let Some(vertical) = filters.vertical.as_ref().filter(|_| Pass::accepts(horizontal.count, horizontal.before))
+        {
+            let (x, vertical) = down(vertical);
+            return Pass { x, vertical, horizontal: horizontal.block::<S>(block), finish }.run(s, output);
+        }
         let (before, border) = (horizontal.before * S::LANES, (horizontal.count - 1) * S::LANES);
         let scratch = &mut scratch[..line + border];
         scratch[..before].fill(0.0);
@@ -171,60 +217,27 @@ impl<S: Simd> Task<S> for Line<'_> {
         let between = &mut scratch[before..before + line];
         match &filters.vertical {
             Some(vertical) => {
-                let (x, first, end) = down(vertical);
-                sums(s, (x, line), (vertical.block::<S>(block), first, end), between, Finish::default());
+                let (x, taps) = down(vertical);
+                sums(s, x, taps, between, Finish::default());
             }
             None => between.copy_from_slice(&source.from(block, row)[..line]),
         }
-        sums(s, (scratch, S::LANES), (horizontal.block::<S>(block), 0, horizontal.count), output, finish);
+        let x = Steps { data: scratch, start: 0, step: S::LANES };
+        sums(s, x, horizontal.block::<S>(block), output, finish);
     }
 }
 
-/// Sums over some of the taps, which lie `step` apart from `x` on.
+/// Sums over taps.
 #[inline(always)]
-fn sums<S: Simd>(
-    s: S,
-    (x, step): (&[f32], usize),
-    (block, first, end): (Block<'_>, usize, usize),
-    output: &mut [f32],
-    finish: Finish,
-) {
-    let weights = &block.weights[first * S::LANES..end * S::LANES];
+fn sums<S: Simd>(s: S, x: Steps<'_>, taps: Block<'_>, output: &mut [f32], finish: Finish) {
     let pixels = output.len() / S::LANES;
     let mut at = 0;
     while at < pixels {
-        let (x, output) = (&x[at * S::LANES..], &mut output[at * S::LANES..]);
-        let taps = (weights, block.bias);
+        let output = &mut output[at * S::LANES..];
         at += match pixels - at {
-            PIXELS.. => pixels_of::<S, PIXELS>(s, (x, step), taps, output, finish),
-            4.. => pixels_of::<S, 4>(s, (x, step), taps, output, finish),
-            _ => pixels_of::<S, 1>(s, (x, step), taps, output, finish),
+            PIXELS.. => finish.store_all(s, output, taps.sums::<S, PIXELS>(s, x, at)),
+            4.. => finish.store_all(s, output, taps.sums::<S, 4>(s, x, at)),
+            _ => finish.store_all(s, output, taps.sums::<S, 1>(s, x, at)),
         };
     }
-}
-
-/// `N` pixels.
-#[inline(always)]
-fn pixels_of<S: Simd, const N: usize>(
-    s: S,
-    (x, step): (&[f32], usize),
-    (weights, bias): (&[f32], &[f32]),
-    output: &mut [f32],
-    finish: Finish,
-) -> usize {
-    let mut sums = [s.load(bias); N];
-    let mut tap = 0;
-    while tap * S::LANES < weights.len() {
-        let weight = s.load(&weights[tap * S::LANES..]);
-        let x = &x[tap * step..][..N * S::LANES];
-        for n in 0..N {
-            sums[n] = s.mul_add(s.load(&x[n * S::LANES..]), weight, sums[n]);
-        }
-        tap += 1;
-    }
-    let output = &mut output[..N * S::LANES];
-    for n in 0..N {
-        finish.store(s, &mut output[n * S::LANES..], sums[n]);
-    }
-    N
 }

@@ -39,10 +39,12 @@ impl Lateral {
     }
 
     pub(super) fn run<S: Simd>(&self, s: S, source: Source<'_>, rows: Range<usize>, target: &mut Target<'_, '_>) {
-        let (blocks, together) = (self.weights.blocks(), target.together(rows.len()));
+        let blocks = self.weights.blocks();
         for block in (0..blocks).step_by(2) {
             let panel = self.weights.panel(block);
-            for row in rows.clone().step_by(together) {
+            let mut left = rows.clone();
+            while !left.is_empty() {
+                let (row, together) = (left.start, source.together(&left).min(target.together(&left)));
                 let x = source.from(0, row);
                 match blocks - block {
                     1 => self.pixels::<S, 1>(s, x, panel, target.lines(block, (row, together))),
@@ -51,6 +53,7 @@ impl Lateral {
                 let last = (block + 1).min(blocks - 1);
                 let [line] = target.lines(last, (row, together));
                 self.weights.clear_idle_lanes(s, last, line);
+                left.start += together;
             }
         }
         if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {

@@ -6,6 +6,7 @@
 mod filters;
 mod lateral;
 mod rows;
+mod separable;
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ use crate::simd::{Simd, fence, with_simd};
 use crate::threads::{Block, Workers};
 use filters::{Filters, Taps};
 use lateral::Lateral;
-use rows::{Source, Target};
+use rows::{Ring, Source, Target};
 
 /// Its name in reports.
 pub const NAME: &str = "conv2d/flattened";
@@ -84,6 +85,11 @@ impl Bands {
     /// Floats of all that is kept.
     fn length(&self) -> usize {
         self.kept.iter().map(|(blocks, rows)| blocks * rows * self.line).sum()
+    }
+
+    /// How the rows that a link writes are kept.
+    fn ring(&self, link: usize) -> Ring {
+        Ring { rows: self.kept[link].1, line: self.line }
     }
 
     /// Of so many rows, for links that write so many blocks and reach so far.
@@ -193,7 +199,7 @@ pub fn prepare(problems: &[Problem], parameters: &[Parameters<'_>], threads: usi
             (Part::Lateral, _) => {
                 let in_plane = match links.len() {
                     0 => plane.rows.input * bands.line,
-                    link => bands.kept[link - 1].1 * bands.line,
+                    link => bands.ring(link - 1).plane(),
                 };
                 Kind::Lateral(Lateral::new(problem, parameters, in_plane))
             }
@@ -274,9 +280,8 @@ impl FlattenedKernel {
             kept = rest;
         }
         let Range { start, end } = block.rows();
-        // By link: the first row that is kept, and the row behind the last that is made.
-        let mut first = self.firsts(start);
-        let mut made = first.clone();
+        // By link, the row behind the last that is made.
+        let mut made = self.firsts(start);
         let mut band = start;
         while band < end + self.reach() {
             band = (band + self.bands.rows).min(end + self.reach());
@@ -288,25 +293,11 @@ impl FlattenedKernel {
                 }
                 let (before, after) = buffers.split_at_mut(link);
                 let source = match link {
-                    0 => Source { data: input, plane: self.rows * line, first: 0, line },
-                    _ => Source {
-                        data: before[link - 1],
-                        plane: self.bands.kept[link - 1].1 * line,
-                        first: first[link - 1],
-                        line,
-                    },
+                    0 => Source { data: input, ring: Ring { rows: self.rows, line } },
+                    _ => Source { data: before[link - 1], ring: self.bands.ring(link - 1) },
                 };
                 let mut target = match after.first_mut() {
-                    Some(buffer) => {
-                        let plane = self.bands.kept[link].1 * line;
-                        let needed = made[link + 1].saturating_sub(self.links[link + 1].reach[0]);
-                        let [gone, left] = [needed, made[link]].map(|row| (row - first[link]) * line);
-                        if gone > 0 {
-                            buffer.chunks_mut(plane).for_each(|plane| plane.copy_within(gone..left, 0));
-                        }
-                        first[link] = needed;
-                        Target::Buffer { data: buffer, plane, first: needed, line }
-                    }
+                    Some(buffer) => Target::Buffer(buffer, self.bands.ring(link)),
                     None => Target::Output(block, streams),
                 };
                 match &l.work {
