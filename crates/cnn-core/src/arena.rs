@@ -54,6 +54,31 @@ pub fn lay_out(lifetimes: &[Lifetime], alignment: usize) -> Layout {
     Layout { offsets, size }
 }
 
+/// As [`lay_out`], with values that are parts of others: for each value the one that it lies in, which comes later in the order, and
+/// where there. The other is in use as long as any of its parts.
+pub fn lay_out_joined(lifetimes: &[Lifetime], parts: &[Option<(usize, usize)>], alignment: usize) -> Layout {
+    let mut roots: Vec<(usize, usize)> = (0..lifetimes.len()).map(|value| (value, 0)).collect();
+    let mut lives = lifetimes.to_vec();
+    for (value, part) in parts.iter().enumerate().rev() {
+        if let Some((whole, at)) = *part {
+            let (root, start) = roots[whole];
+            roots[value] = (root, start + at);
+            let life = lifetimes[value];
+            lives[root].first = lives[root].first.min(life.first);
+            lives[root].last = lives[root].last.max(life.last);
+        }
+    }
+    let is_root = |value: &usize| parts[*value].is_none();
+    let wholes: Vec<usize> = (0..lifetimes.len()).filter(is_root).collect();
+    let placed = lay_out(&wholes.iter().map(|&value| lives[value]).collect::<Vec<_>>(), alignment);
+    let mut offsets = vec![0; lifetimes.len()];
+    wholes.iter().zip(&placed.offsets).for_each(|(&value, &offset)| offsets[value] = offset);
+    for (value, &(root, at)) in roots.iter().enumerate().filter(|(value, _)| !is_root(value)) {
+        offsets[value] = offsets[root] + at;
+    }
+    Layout { offsets, size: placed.size }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +89,25 @@ mod tests {
         let chain: Vec<Lifetime> =
             sizes.iter().enumerate().map(|(i, &size)| Lifetime { size, first: i, last: i + 1 }).collect();
         assert_eq!(lay_out(&chain, ALIGNMENT).size, 64 + 640);
+    }
+
+    #[test]
+    fn parts_lie_in_their_wholes() {
+        // 0 and 1 are joined to 3, which is joined with 2 to 4; 5 lives when 0 is made, 6 after all.
+        let life = |size, first, last| Lifetime { size, first, last };
+        let lives = [
+            life(32, 0, 3),
+            life(16, 1, 3),
+            life(16, 2, 4),
+            life(48, 3, 4),
+            life(64, 4, 5),
+            life(16, 0, 0),
+            life(64, 6, 7),
+        ];
+        let parts = [Some((3, 0)), Some((3, 32)), Some((4, 48)), Some((4, 0)), None, None, None];
+        let Layout { offsets, size } = lay_out_joined(&lives, &parts, ALIGNMENT);
+        assert_eq!(offsets, [0, 32, 48, 0, 0, 64, 0]);
+        assert_eq!(size, 80);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Turns a program into steps over slots of one arena: a kernel for each, with conversions where two do not agree on how a
 //! value lies in memory. For backends that keep values in blocks of channels from layer to layer.
 
+mod places;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::arena::{self, Lifetime};
+use crate::arena;
 use crate::backend::{Candidate, CompileOptions, PlanReport, Precision, StepReport};
 use crate::choose::Refusal;
 use crate::passes::{self, Program};
 use crate::{Layer, Result, Shape, ValueId, Weights};
+use places::Places;
 
 /// The order of a value's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +84,8 @@ pub struct Step<K> {
     pub output: SlotId,
     /// What runs.
     pub kernel: K,
+    /// Whether it only copies each input, of a batch of one, behind the one before.
+    pub joins: bool,
 }
 
 /// A kernel and the layouts that it reads and writes.
@@ -145,6 +150,12 @@ pub trait Kernels {
     /// Bytes of a kernel's packed weights.
     fn weight_bytes(&self, kernel: &Self::Kernel) -> usize;
 
+    /// Whether a kernel only copies each input, of a batch of one, behind the one before: they may then be written there, and the
+    /// kernel is left out.
+    fn joins(&self, _kernel: &Self::Kernel) -> bool {
+        false
+    }
+
     /// What the elements of values are stored as.
     fn values(&self) -> Precision {
         Precision::Single
@@ -206,8 +217,7 @@ pub struct Lowered<K> {
     pub slots: Vec<Slot>,
     /// What the caller gets, planar.
     pub output: SlotId,
-    /// Where one sample of each slot but the first lies.
-    pub arena: arena::Layout,
+    places: Places,
     /// What was decided; of memory it has the weights and the arena.
     pub report: PlanReport,
 }
@@ -216,8 +226,19 @@ impl<K> Lowered<K> {
     /// Where a batch of a slot lies in the arena.
     pub fn range(&self, slot: SlotId, batch: usize) -> Range<usize> {
         // The input comes first and has no place.
-        let start = slot.0.checked_sub(1).map_or(0, |place| self.arena.offsets[place]) * batch;
+        let start = slot.0.checked_sub(1).map_or(0, |place| self.places.of(batch).offsets[place]) * batch;
         start..start + self.slots[slot.0].elements() * batch
+    }
+
+    /// Elements of an arena for a batch.
+    pub fn arena_length(&self, batch: usize) -> usize {
+        self.places.of(batch).size.saturating_mul(batch)
+    }
+
+    /// Whether there is nothing to do in a step, as its inputs lie in its output.
+    pub fn is_in_place(&self, step: &Step<K>, batch: usize) -> bool {
+        let start = |slot| self.range(slot, batch).start;
+        step.joins && step.inputs[0] != SlotId::INPUT && start(step.inputs[0]) == start(step.output)
     }
 }
 
@@ -230,9 +251,9 @@ pub fn lower<T: Kernels>(program: &Program<'_>, backend: &str, target: &T) -> Re
     }
     let output = lowering.slot_in(program.output, Layout::Planar)?;
     let Lowering { steps, mut report, values, .. } = lowering;
-    let arena = plan_arena(&values.slots, &steps, output, target.alignment());
-    report.arena_bytes = arena.size.saturating_mul(target.values().bytes());
-    Ok(Lowered { steps, slots: values.slots, output, arena, report })
+    let places = Places::new(&values.slots, &steps, output, target.alignment());
+    report.arena_bytes = places.of(1).size.saturating_mul(target.values().bytes());
+    Ok(Lowered { steps, slots: values.slots, output, places, report })
 }
 
 /// The parameters of a step's node, with the batch norm folded into the first two where there is one.
@@ -299,7 +320,8 @@ impl<T: Kernels> Lowering<'_, T> {
         let output = self.values.add(value, Slot { shape: network.shape(value).clone(), layout: output });
         self.report.weight_bytes += self.target.weight_bytes(&kernel);
         self.report.steps.push(report);
-        self.steps.push(Step { inputs, output, kernel });
+        let joins = self.target.joins(&kernel);
+        self.steps.push(Step { inputs, output, kernel, joins });
         match pool {
             Some(node) => {
                 let alone = Program::new(network).steps.swap_remove(node);
@@ -333,7 +355,7 @@ impl<T: Kernels> Lowering<'_, T> {
             value_bytes: (self.target.values().bytes() * (old.elements(&shape) + layout.elements(&shape))) as u64,
         });
         let to = self.values.add(value, Slot { shape, layout });
-        self.steps.push(Step { inputs: vec![from], output: to, kernel });
+        self.steps.push(Step { inputs: vec![from], output: to, kernel, joins: false });
         Ok(to)
     }
 
@@ -356,15 +378,4 @@ impl<T: Kernels> Lowering<'_, T> {
             value_bytes: step.inputs.iter().chain([&step.output]).map(bytes_of).sum(),
         }
     }
-}
-
-/// Lifetimes of the slots that steps write, in units of steps. Each is written by the step before its number.
-fn plan_arena<K>(slots: &[Slot], steps: &[Step<K>], output: SlotId, alignment: usize) -> arena::Layout {
-    let lifetime = |(slot, held): (usize, &Slot)| {
-        let first = steps.iter().position(|step| step.output == SlotId(slot)).unwrap_or(0);
-        let last = steps.iter().rposition(|step| step.inputs.contains(&SlotId(slot))).unwrap_or(first);
-        let last = if output == SlotId(slot) { steps.len() } else { last };
-        Lifetime { size: held.elements(), first, last }
-    };
-    arena::lay_out(&slots.iter().enumerate().skip(1).map(lifetime).collect::<Vec<_>>(), alignment)
 }

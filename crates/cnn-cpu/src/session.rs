@@ -35,13 +35,15 @@ impl CpuSession {
     fn run_steps(&mut self, input: &Tensor, mut times: Option<&mut Vec<Duration>>) -> Result<Tensor> {
         let plan = &*self.plan;
         let (batch, data) = plan.network.check_input(input)?;
-        grow("the arena", &mut self.arena, plan.lowered.arena.size.saturating_mul(batch))?;
+        grow("the arena", &mut self.arena, plan.lowered.arena_length(batch))?;
         grow("the workspace", &mut self.workspace, plan.workspace_length(batch))?;
         let (arena, workspace, inputs) = (&mut self.arena[..], &mut self.workspace[..], &mut self.inputs);
         enter(&plan.pool, &self.crew, plan.flops.saturating_mul(batch as u64), |workers| {
             for step in &plan.lowered.steps {
                 let start = times.is_some().then(Instant::now);
-                run_step(plan, step, (&mut *arena, &mut *workspace, &mut *inputs), (batch, data), workers);
+                if !plan.lowered.is_in_place(step, batch) {
+                    run_step(plan, step, (&mut *arena, &mut *workspace, &mut *inputs), (batch, data), workers);
+                }
                 if let (Some(times), Some(start)) = (&mut times, start) {
                     times.push(start.elapsed());
                 }

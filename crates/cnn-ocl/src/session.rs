@@ -39,7 +39,7 @@ impl ForBatch {
     fn new(plan: &PlanData, batch: usize) -> Result<Self> {
         let (driver, lowered) = (&plan.driver, &plan.lowered);
         let floats = |values| driver.format.floats_of_values(values);
-        let arena = Buffer::new(driver, "the arena", floats(lowered.arena.size.saturating_mul(batch)))?;
+        let arena = Buffer::new(driver, "the arena", floats(lowered.arena_length(batch)))?;
         let slot = |slot: usize| match slot {
             0 => Buffer::new(driver, "the input", floats(lowered.slots[0].elements().saturating_mul(batch))),
             _ => {

@@ -1,6 +1,7 @@
 //! The operations of the CPU backend: a table of rows for convolution, vector kernels for the layers around it, the
 //! plain loops for the rest.
 
+pub mod concat;
 pub mod conv2d;
 pub mod convert;
 pub mod elementwise;
@@ -34,6 +35,11 @@ pub trait Kernel: Send + Sync {
     /// Floats that all threads share while they work on a batch.
     fn workspace_length(&self, _batch: usize) -> usize {
         0
+    }
+
+    /// Whether it only copies each input, of a batch of one, behind the one before.
+    fn joins(&self) -> bool {
+        false
     }
 }
 
@@ -91,6 +97,10 @@ pub fn prepare(
         (Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool(_), Layout::Blocked { .. }) => {
             let kernel = pool::prepare(layer, inputs[0], machine)?;
             Some((Prepared::alike(kernel, layout), pool::NAME))
+        }
+        (Layer::Concat(_), Layout::Blocked { lanes }) => {
+            let kernel = concat::Concat::new(inputs, lanes)?;
+            Some((Prepared::alike(Box::new(kernel), layout), concat::NAME))
         }
         _ => None,
     }

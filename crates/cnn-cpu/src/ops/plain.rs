@@ -56,6 +56,10 @@ impl Kernel for PlainKernel {
     fn weight_bytes(&self) -> usize {
         self.parameters.iter().map(|p| size_of_val(&p[..])).sum()
     }
+
+    fn joins(&self) -> bool {
+        matches!(self.layer, Layer::Concat(_))
+    }
 }
 
 /// The forward pass of training, sample by sample where samples do not depend on each other.

@@ -34,7 +34,7 @@ impl Kernels for Compiler<'_> {
             Layer::Linear(_) => self.linear(step, values.home(step.inputs[0])),
             layer => {
                 let inputs = network.input_shapes(step.node);
-                let layout = values.common_layout(step);
+                let layout = self.layout(layer, step, values);
                 if let Some((prepared, name)) = ops::prepare(layer, &inputs, (layout, step.activation), self.machine) {
                     return Ok(Chosen::only(prepared, name));
                 }
@@ -53,9 +53,30 @@ impl Kernels for Compiler<'_> {
     fn weight_bytes(&self, kernel: &Self::Kernel) -> usize {
         kernel.weight_bytes()
     }
+
+    fn joins(&self, kernel: &Self::Kernel) -> bool {
+        kernel.joins()
+    }
 }
 
 impl<'a> Compiler<'a> {
+    /// The layout that a layer without parameters is best read in: the one that its inputs have, and blocks of channels where
+    /// reading them takes longer than making them.
+    fn layout(&self, layer: &Layer, step: &passes::Step, values: &Values<'_>) -> Layout {
+        let blocked = self.machine.blocked();
+        let inputs = step.inputs.iter().zip(self.program.network.input_shapes(step.node));
+        let fills_a_block =
+            |shape: &Shape| shape.channels_and_plane().is_some_and(|(c, _)| c >= self.machine.instructions().lanes());
+        let pays = match layer {
+            Layer::MaxPool2d(_) | Layer::AvgPool2d(_) => inputs.clone().all(|(_, shape)| fills_a_block(shape)),
+            Layer::Concat(_) => inputs.clone().any(|(&value, _)| values.home(value).layout == blocked),
+            _ => false,
+        };
+        // A value that is read as another shape is planar.
+        let same_shapes = inputs.clone().all(|(&value, shape)| &values.home(value).shape == shape);
+        if pays && same_shapes { blocked } else { values.common_layout(step) }
+    }
+
     fn linear(&self, step: &passes::Step, home: &Slot) -> Result<Chosen<Box<dyn Kernel>>> {
         let network = self.program.network;
         let (weight, bias) = self.parameters(step)?;
