@@ -32,8 +32,8 @@ pub trait Kernel: Send + Sync {
         0
     }
 
-    /// Floats that all threads share while they work on a batch.
-    fn workspace_length(&self, _batch: usize) -> usize {
+    /// Floats that so many threads share while they work on a batch.
+    fn workspace_length(&self, _batch: usize, _threads: usize) -> usize {
         0
     }
 

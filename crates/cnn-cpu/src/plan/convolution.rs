@@ -105,8 +105,9 @@ fn time(prepared: &Prepared, problem: &conv2d::Problem, batch: usize, pool: &Arc
     let output = Shape::from([problem.conv.out_channels, height, width]);
     let x = vec![0.5; batch * prepared.input.elements(&input)];
     let mut y = vec![0.0; batch * prepared.output.elements(&output)];
-    let mut workspace = vec![0.0; kernel.workspace_length(batch)];
-    let crew = Crew::new(pool.current_num_threads(), kernel.scratch_length());
+    let threads = pool.current_num_threads();
+    let mut workspace = vec![0.0; kernel.workspace_length(batch, threads)];
+    let crew = Crew::new(threads, kernel.scratch_length());
     enter(pool, &crew, u64::MAX, |workers| {
         let runs = (0..RUNS).map(|_| {
             let start = Instant::now();

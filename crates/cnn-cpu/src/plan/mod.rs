@@ -30,7 +30,8 @@ pub(crate) struct PlanData {
 impl PlanData {
     /// Floats that the steps' kernels share for a batch.
     pub(crate) fn workspace_length(&self, batch: usize) -> usize {
-        self.lowered.steps.iter().map(|step| step.kernel.workspace_length(batch)).max().unwrap_or(0)
+        let threads = self.pool.current_num_threads();
+        self.lowered.steps.iter().map(|step| step.kernel.workspace_length(batch, threads)).max().unwrap_or(0)
     }
 }
 

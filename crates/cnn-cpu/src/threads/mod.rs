@@ -116,6 +116,11 @@ impl Workers<'_> {
         *place.lock().unwrap_or_else(PoisonError::into_inner) = lists;
     }
 
+    /// Those that work at a time.
+    pub fn threads(&self) -> usize {
+        if self.parallel { self.crew.team.threads() } else { 1 }
+    }
+
     /// Works on each number below `tasks`.
     pub fn for_each(&self, tasks: usize, work: impl Fn(usize) + Sync) {
         match self.parallel {

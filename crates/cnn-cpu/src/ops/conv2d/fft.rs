@@ -231,7 +231,7 @@ impl Kernel for FftKernel {
         size * size + 2 * complex
     }
 
-    fn workspace_length(&self, batch: usize) -> usize {
+    fn workspace_length(&self, batch: usize, _threads: usize) -> usize {
         batch * self.tiling.tiles() * self.tiling.frequencies() * (2 * self.channels[0] + self.columns())
     }
 }
@@ -264,7 +264,8 @@ impl FftKernel {
         let (tiles, frequencies) = (self.tiling.tiles(), self.tiling.frequencies());
         let in_plane = self.plane.rows.input * self.plane.columns.input;
         let (depth, all, columns) = (2 * inputs, io.batch * tiles, self.columns());
-        let (v, m) = io.workspace[..self.workspace_length(io.batch)].split_at_mut(frequencies * all * depth);
+        let (v, m) =
+            io.workspace[..self.workspace_length(io.batch, workers.threads())].split_at_mut(frequencies * all * depth);
         let input = io.inputs[0];
 
         workers.for_each_block(v, [frequencies, all, depth], [frequencies, 1, 2], |mut out| {

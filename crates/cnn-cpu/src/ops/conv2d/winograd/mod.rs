@@ -164,6 +164,18 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
         }
     }
 
+    /// By frequency, whatever the caches say, where there are fewer blocks of tiles than threads: each reads other weights then.
+    /// The results are the same bits.
+    fn plan_for(&self, batch: usize, threads: usize) -> Plan {
+        match self.plan {
+            Plan::Tiles(step) => {
+                let blocks: usize = self.tiles().iter().zip(step).map(|(tiles, step)| tiles.div_ceil(step)).product();
+                if batch * blocks < threads { Plan::Frequencies { images: batch } } else { self.plan }
+            }
+            Plan::Frequencies { .. } => self.plan,
+        }
+    }
+
     fn tiles(&self) -> [usize; 2] {
         [self.rows.output.div_ceil(M), self.columns.output.div_ceil(M)]
     }
@@ -201,7 +213,7 @@ impl Plan {
 
 impl<const P: usize, const N: usize, const M: usize> Kernel for WinogradKernel<P, N, M> {
     fn run(&self, io: Io<'_>, workers: Workers<'_>) {
-        with_simd!(self.machine.instructions(), s => match self.plan {
+        with_simd!(self.machine.instructions(), s => match self.plan_for(io.batch, workers.threads()) {
             Plan::Tiles(step) => self.by_tiles(s, step, io, workers),
             Plan::Frequencies { images } => self.by_frequency(s, images, io, workers),
         });
@@ -222,9 +234,9 @@ impl<const P: usize, const N: usize, const M: usize> Kernel for WinogradKernel<P
         }
     }
 
-    fn workspace_length(&self, batch: usize) -> usize {
+    fn workspace_length(&self, batch: usize, threads: usize) -> usize {
         let lanes = self.machine.instructions().lanes();
-        match self.plan {
+        match self.plan_for(batch, threads) {
             Plan::Tiles(_) => 0,
             Plan::Frequencies { images } => {
                 let [down, across] = self.tiles();
