@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use cnn::layers::Init;
-use cnn::{BackendOptions, CompileOptions, Network, Shape, Tensor, Weights, backends, models};
+use cnn::{BackendOptions, CompileOptions, Layer, Network, Shape, Tensor, Weights, backends, models};
 use cnn_testkit::conformance::gradients_of_chains;
 use common::numbers;
 
@@ -100,6 +100,20 @@ fn residual_networks_agree_with_torchvision() {
     let mut known = Weights::new();
     for name in ["resnet34", "resnet50", "resnet101", "resnet152"] {
         known = check(name, [64, 64], &["cpu"], &known);
+    }
+}
+
+#[test]
+fn sums_of_residual_networks_run_inside_convolutions_on_cpu() {
+    for (name, sums) in [("resnet18", 8), ("resnet50", 16), ("mobilenet_v2", 10)] {
+        let network = models::find(name).unwrap().network_for([64, 64]).unwrap();
+        let weights = weights(&network, &Weights::new());
+        let plan = cnn::backend("cpu").unwrap().compile(&network, &weights, &CompileOptions::default()).unwrap();
+        let is_sum =
+            |layer: &String| network.nodes().iter().any(|n| n.name == *layer && matches!(n.layer, Layer::Add(_)));
+        let steps = &plan.report().steps;
+        assert!(!steps.iter().any(|step| is_sum(&step.layer)), "{name}");
+        assert_eq!(steps.iter().flat_map(|step| &step.fused).filter(|layer| is_sum(layer)).count(), sums, "{name}");
     }
 }
 

@@ -78,7 +78,7 @@ impl Slot {
 /// A kernel between slots.
 #[derive(Debug)]
 pub struct Step<K> {
-    /// What it reads.
+    /// What it reads; a residual comes last.
     pub inputs: Vec<SlotId>,
     /// What it writes.
     pub output: SlotId,
@@ -93,9 +93,9 @@ pub struct Step<K> {
 pub struct Prepared<K> {
     /// What runs.
     pub kernel: K,
-    /// The layout of every input.
+    /// The layout of every input of the layer.
     pub input: Layout,
-    /// The layout of the output.
+    /// The layout of the output, and of a residual.
     pub output: Layout,
     /// Whether the step's pooling runs inside.
     pub pooled: bool,
@@ -140,8 +140,8 @@ pub trait Kernels {
     /// What runs a step.
     type Kernel;
 
-    /// The kernel of a step whose inputs lie as `values` has them. A kernel may ask for another layout, and may leave the
-    /// step's pooling out.
+    /// The kernel of a step whose inputs lie as `values` has them. It adds the step's residual. It may ask for another
+    /// layout, and may leave the step's pooling out.
     fn choose(&self, step: &passes::Step, values: &Values<'_>) -> Result<Chosen<Self::Kernel>>;
 
     /// The kernel that copies a value from one layout into another.
@@ -313,7 +313,8 @@ impl<T: Kernels> Lowering<'_, T> {
         let chosen = self.target.choose(step, &self.values)?;
         let report = self.report_step(step, &chosen);
         let Prepared { kernel, input, output, pooled } = chosen.prepared;
-        let inputs = step.inputs.iter().map(|&value| self.slot_in(value, input)).collect::<Result<Vec<_>>>()?;
+        let reads = step.inputs.iter().map(|&value| (value, input)).chain(step.residual.map(|value| (value, output)));
+        let inputs = reads.map(|(value, layout)| self.slot_in(value, layout)).collect::<Result<Vec<_>>>()?;
         // A pooling that the kernel does not know follows as a step of its own.
         let pool = step.pool.filter(|_| !pooled);
         let value = pool.map_or(step.output, |node| network.nodes()[node].inputs[0]);
@@ -375,7 +376,7 @@ impl<T: Kernels> Lowering<'_, T> {
             macs: chosen.macs,
             flops: nodes.map(|&node| network.flops_of(node)).fold(0, u64::saturating_add),
             weight_bytes: self.target.weight_bytes(&chosen.prepared.kernel) as u64,
-            value_bytes: step.inputs.iter().chain([&step.output]).map(bytes_of).sum(),
+            value_bytes: step.inputs.iter().chain(&step.residual).chain([&step.output]).map(bytes_of).sum(),
         }
     }
 }

@@ -26,7 +26,7 @@ impl Program<'_> {
     /// The step after a chain that may belong to it.
     fn next_in_chain(&self, leader: usize) -> Option<usize> {
         let Step { output, pool, .. } = self.steps[leader];
-        let is_convolution = |step: &Step| matches!(self.layer(step), Layer::Conv2d(_));
+        let is_convolution = |step: &Step| matches!(self.layer(step), Layer::Conv2d(_)) && step.residual.is_none();
         let follower = self.steps.iter().position(|step| step.inputs == [output])?;
         let both = is_convolution(&self.steps[leader]) && is_convolution(&self.steps[follower]);
         (both && pool.is_none() && self.uses(output) == 1 && follower > leader).then_some(follower)

@@ -6,6 +6,7 @@ mod fold_batch_norm;
 mod fuse_activation;
 mod fuse_chains;
 mod fuse_pool;
+mod fuse_residual;
 mod remove_identities;
 
 pub use fold_batch_norm::{FoldedConv, fold};
@@ -30,12 +31,14 @@ pub struct Program<'n> {
 pub struct Step {
     /// Number of the node in the network.
     pub node: usize,
-    /// What it reads. A value may stand in for one of another shape with the same elements.
+    /// What the node reads. A value may stand in for one of another shape with the same elements.
     pub inputs: Vec<ValueId>,
     /// What it writes.
     pub output: ValueId,
     /// Number of the batch norm that is folded into the weights.
     pub batch_norm: Option<usize>,
+    /// A value of the output's shape that is added to a convolution, before the activation.
+    pub residual: Option<ValueId>,
     /// Applied to each element before it is written.
     pub activation: Option<Activation>,
     /// Number of the maximum pooling that comes last.
@@ -61,6 +64,7 @@ impl<'n> Program<'n> {
             inputs: n.inputs.clone(),
             output: network.output_of(node),
             batch_norm: None,
+            residual: None,
             activation: None,
             pool: None,
             chain: Vec::new(),
@@ -87,8 +91,8 @@ impl<'n> Program<'n> {
 
     /// How often `value` is read, the return of the program included.
     fn uses(&self, value: ValueId) -> usize {
-        let reads = self.steps.iter().flat_map(|step| &step.inputs).filter(|&&v| v == value).count();
-        reads + usize::from(self.output == value)
+        let reads = self.steps.iter().flat_map(|step| step.inputs.iter().chain(&step.residual));
+        reads.filter(|&&read| read == value).count() + usize::from(self.output == value)
     }
 
     /// Lets the step `follower` run inside `leader`, which makes the only value that it reads.

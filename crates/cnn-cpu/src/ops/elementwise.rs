@@ -10,7 +10,7 @@ use crate::threads::Workers;
 pub const NAME: &str = "elementwise";
 
 /// Elements that one piece of work makes.
-const PIECE: usize = 1 << 14;
+pub(super) const PIECE: usize = 1 << 14;
 
 /// A sum of inputs, or one input, with an activation behind it.
 pub struct Elementwise {

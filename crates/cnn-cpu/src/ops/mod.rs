@@ -74,7 +74,7 @@ pub type Prepared = lowering::Prepared<Box<dyn Kernel>>;
 pub struct Io<'a> {
     /// Samples.
     pub batch: usize,
-    /// The inputs, in the layer's order.
+    /// The inputs, in the layer's order, then a residual, which lies as the output does.
     pub inputs: &'a [&'a [f32]],
     /// The output.
     pub output: &'a mut [f32],

@@ -21,8 +21,8 @@ impl Compiler<'_> {
         let (layer, input) = (&network.nodes()[step.node].name, network.input_shapes(step.node)[0]);
         let misfit = |reason| network.layer_error(step.node, reason);
         let problem = conv2d::Problem::new(conv, input, self.machine).map_err(misfit)?;
-        let problem =
-            conv2d::Problem { layout, pool: step.pool.is_some(), tolerance: self.options.tolerance, ..problem };
+        let (pool, residual) = (step.pool.is_some(), step.residual.is_some());
+        let problem = conv2d::Problem { layout, pool, residual, tolerance: self.options.tolerance, ..problem };
         let (weight, bias) = self.parameters(step)?;
         let parameters = conv2d::Parameters { weight: &weight, bias: bias.as_deref(), activation: step.activation };
         let mut ranked = conv2d::ranked(&problem, self.options.batch, (self.ceilings)());
@@ -54,7 +54,7 @@ impl Compiler<'_> {
             let rows: Vec<_> = ranked.iter().map(|&(row, _)| row).collect();
             let choice = choose("conv2d", &rows, problem, layer, wish)?;
             let algorithm = name(choice.row);
-            match choice.row.prepare(problem, parameters) {
+            match conv2d::prepare(choice.row, problem, parameters) {
                 Ok(prepared) => {
                     let refused = unfit.into_iter().chain(choice.refused).collect::<Vec<_>>();
                     heed_wish("cpu", layer, self.options, &refused)?;
@@ -76,7 +76,7 @@ impl Compiler<'_> {
         let accepting = ranked.iter().map(|&(_, seconds)| seconds).filter(|seconds| seconds.is_finite());
         let limit = HOPELESS * accepting.fold(f64::INFINITY, f64::min);
         for (row, seconds) in ranked.iter_mut().filter(|(_, seconds)| seconds.is_finite()) {
-            let prepared = (*seconds <= limit).then(|| row.prepare(problem, parameters).ok()).flatten();
+            let prepared = (*seconds <= limit).then(|| conv2d::prepare(*row, problem, parameters).ok()).flatten();
             let measured = prepared.map(|prepared| time(&prepared, problem, self.options.batch, self.pool));
             *seconds = measured.unwrap_or(f64::INFINITY);
         }
@@ -105,13 +105,15 @@ fn time(prepared: &Prepared, problem: &conv2d::Problem, batch: usize, pool: &Arc
     let output = Shape::from([problem.conv.out_channels, height, width]);
     let x = vec![0.5; batch * prepared.input.elements(&input)];
     let mut y = vec![0.0; batch * prepared.output.elements(&output)];
+    let residual = vec![0.5; if problem.residual { y.len() } else { 0 }];
+    let inputs = &[&x[..], &residual][..if problem.residual { 2 } else { 1 }];
     let threads = pool.current_num_threads();
     let mut workspace = vec![0.0; kernel.workspace_length(batch, threads)];
     let crew = Crew::new(threads, kernel.scratch_length());
     enter(pool, &crew, u64::MAX, |workers| {
         let runs = (0..RUNS).map(|_| {
             let start = Instant::now();
-            let io = Io { batch, inputs: &[&x], output: &mut y, workspace: &mut workspace };
+            let io = Io { batch, inputs, output: &mut y, workspace: &mut workspace };
             kernel.run(io, workers);
             start.elapsed().as_secs_f64()
         });

@@ -59,6 +59,7 @@ pub(crate) fn compile(
     weights.check(network)?;
     let mut program = Program::for_inference(network);
     chains::fuse(&mut program, options, (pool, machine), ceilings);
+    program.fuse_residuals();
     let compiler = Compiler { program: &program, weights, options, machine, pool, ceilings };
     let lowered = lower(&program, "cpu", &compiler)?;
     let scratch_length = lowered.steps.iter().map(|step| step.kernel.scratch_length()).max().unwrap_or(0);

@@ -85,17 +85,30 @@ impl<D: Walk, W: Weight> Tile<'_, D, W> {
     /// Computes the tile of `V` vectors; `c[v]` is `[rows][c_stride]`, of which the first `LANES` of each row are
     /// written. Panics where a slice is too short.
     #[inline]
-    pub fn run<S: Simd, const V: usize>(&self, s: S, mut c: [&mut [f32]; V], c_stride: usize) {
+    pub fn run<S: Simd, const V: usize>(&self, s: S, c: [&mut [f32]; V], c_stride: usize) {
+        self.run_with_residual(s, c, c_stride, None);
+    }
+
+    /// As [`run`](Self::run), and adds what lies at the same places of `residual`, before a ReLU.
+    #[inline]
+    pub fn run_with_residual<'c, S: Simd, const V: usize>(
+        &self,
+        s: S,
+        mut c: [&'c mut [f32]; V],
+        c_stride: usize,
+        residual: Option<[&'c [f32]; V]>,
+    ) {
         let last = self.rows.checked_sub(1).expect("a tile has rows");
         let (depth, walk) = (self.walk.runs() * self.walk.run::<S>(), self.walk);
         assert!(depth == 0 || self.x.len() >= last * walk.row_stride::<S>() + walk.furthest() + walk.run::<S>());
         assert!(self.w.len() >= depth * V * S::LANES);
         assert!(c.iter().all(|c| c.len() >= last * c_stride + S::LANES));
+        assert!(residual.iter().flatten().all(|residual| residual.len() >= last * c_stride + S::LANES));
         assert!(!matches!(self.start, Start::Bias(bias) if bias.len() < V * S::LANES));
         macro_rules! rows {
             ($($rows:literal)*) => {
                 match self.rows {
-                    $($rows => self.tile::<S, $rows, V>(s, &mut c, c_stride),)*
+                    $($rows => self.tile::<S, $rows, V>(s, (&mut c, residual), c_stride),)*
                     rows => unreachable!("{rows} rows in a tile of at most {MOST_ROWS}"),
                 }
             };
@@ -104,11 +117,16 @@ impl<D: Walk, W: Weight> Tile<'_, D, W> {
     }
 
     #[inline(never)]
-    fn tile<S: Simd, const R: usize, const V: usize>(&self, s: S, c: &mut [&mut [f32]; V], c_stride: usize) {
+    fn tile<'c, S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        (c, residual): (&mut [&'c mut [f32]; V], Option<[&'c [f32]; V]>),
+        c_stride: usize,
+    ) {
         if R * V > S::TILE_ROWS * 2 {
             unreachable!("a tile of {R} x {V} vectors does not fit the registers");
         }
-        s.vectorize(Sums::<D, W, R, V> { tile: self, c, c_stride });
+        s.vectorize(Sums::<D, W, R, V> { tile: self, c, residual, c_stride });
     }
 }
 
@@ -116,6 +134,7 @@ impl<D: Walk, W: Weight> Tile<'_, D, W> {
 struct Sums<'a, 'b, D, W, const R: usize, const V: usize> {
     tile: &'a Tile<'a, D, W>,
     c: &'a mut [&'b mut [f32]; V],
+    residual: Option<[&'b [f32]; V]>,
     c_stride: usize,
 }
 
@@ -123,7 +142,7 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
     /// To be called after `Tile::run`'s checks alone.
     #[inline(always)]
     fn run(self, s: S) {
-        let Sums { tile, c, c_stride } = self;
+        let Sums { tile, c, residual, c_stride } = self;
         // SAFETY: r < R, v < V and the steps of the walk keep every access inside what `run` has checked.
         unsafe {
             let stride = tile.walk.row_stride::<S>();
@@ -194,6 +213,13 @@ impl<S: Simd, D: Walk, W: Weight, const R: usize, const V: usize> Task<S> for Su
                     }
                 }
             }
+            if let Some(residual) = residual {
+                for r in 0..R {
+                    for v in 0..V {
+                        sums[r][v] = s.add(sums[r][v], s.load_from(residual[v].as_ptr().add(r * c_stride)));
+                    }
+                }
+            }
             for r in 0..R {
                 for v in 0..V {
                     let sum = if tile.relu { s.relu(sums[r][v]) } else { sums[r][v] };
@@ -215,15 +241,22 @@ mod tests {
     }
 
     fn check<S: Simd, D: Walk>(s: S, walk: D, rows: usize, start: Start<'_>, relu: bool) {
+        check_with(s, walk, rows, (start, relu), false);
+        check_with(s, walk, rows, (start, relu), true);
+    }
+
+    fn check_with<S: Simd, D: Walk>(s: S, walk: D, rows: usize, (start, relu): (Start<'_>, bool), with_residual: bool) {
         let depth = walk.runs() * walk.run::<S>();
         let x: Vec<f32> =
             (0..(rows - 1) * walk.row_stride::<S>() + walk.furthest() + walk.run::<S>()).map(value).collect();
         let w: Vec<f32> = (0..depth * 2 * S::LANES).map(|i| value(i + 77)).collect();
         let before: Vec<f32> = (0..2 * rows * (S::LANES + 1)).map(|i| value(i + 5)).collect();
+        let residual: Vec<f32> = (0..before.len()).map(|i| value(i + 9)).collect();
         let mut c = before.clone();
         let (first, second) = c.split_at_mut(rows * (S::LANES + 1));
         let tile = Tile { x: &x, walk, rows, w: &w, start, relu, next: w.as_ptr() };
-        tile.run(s, [first, second], S::LANES + 1);
+        let residuals = residual.split_at(rows * (S::LANES + 1));
+        tile.run_with_residual(s, [first, second], S::LANES + 1, with_residual.then_some([residuals.0, residuals.1]));
         for (i, (&got, &before)) in c.iter().zip(&before).enumerate() {
             let (v, r, lane) = (i / (S::LANES + 1) / rows, i / (S::LANES + 1) % rows, i % (S::LANES + 1));
             if lane == S::LANES {
@@ -236,6 +269,7 @@ mod tests {
                 Start::Bias(bias) => f64::from(bias[column]),
                 Start::Sum => f64::from(before),
             };
+            sum += if with_residual { f64::from(residual[i]) } else { 0.0 };
             for k in 0..depth {
                 // SAFETY: the run is one of the walk's.
                 let at = unsafe { walk.begin(k / walk.run::<S>()) } + k % walk.run::<S>();

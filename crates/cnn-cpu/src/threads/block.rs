@@ -59,7 +59,7 @@ impl<'a> Block<'a> {
     pub fn vectors<S: Simd, const N: usize>(&mut self, s: S, column: usize) -> GridMut<'_, S, N, N> {
         assert!(self.planes.len() == N * N && !self.rows.is_empty() && column + S::LANES <= self.columns.len());
         let [rows, columns] = self.extents;
-        let first = (self.planes.start * rows + self.rows.start) * columns + self.columns.start + column;
+        let first = self.first(0, 0) + column;
         // SAFETY: planes, row and columns lie inside this block, which nothing else uses and which stays borrowed.
         unsafe { GridMut::new(s, self.start.add(first), [N * rows * columns, rows * columns]) }
     }
@@ -68,7 +68,7 @@ impl<'a> Block<'a> {
     pub fn lines<const N: usize>(&mut self, plane: usize, row: usize) -> [&mut [f32]; N] {
         assert!(plane + N <= self.planes.len() && row < self.rows.len());
         let [rows, columns] = self.extents;
-        let first = ((self.planes.start + plane) * rows + self.rows.start + row) * columns + self.columns.start;
+        let first = self.first(plane, row);
         std::array::from_fn(|n| {
             // SAFETY: plane, row and columns lie inside this block, which nothing else uses; the lines of different
             // planes do not overlap, and none can be borrowed again while these are.
@@ -77,5 +77,18 @@ impl<'a> Block<'a> {
                 std::slice::from_raw_parts_mut(start, self.columns.len())
             }
         })
+    }
+
+    /// What lies where [`lines`](Self::lines) lie, in another array of the same extents.
+    pub fn lines_of<'b, const N: usize>(&self, other: &'b [f32], plane: usize, row: usize) -> [&'b [f32]; N] {
+        let [rows, columns] = self.extents;
+        let first = self.first(plane, row);
+        std::array::from_fn(|n| &other[first + n * rows * columns..][..self.columns.len()])
+    }
+
+    /// Where this block's part of a row begins in the whole array.
+    fn first(&self, plane: usize, row: usize) -> usize {
+        let [rows, columns] = self.extents;
+        ((self.planes.start + plane) * rows + self.rows.start + row) * columns + self.columns.start
     }
 }

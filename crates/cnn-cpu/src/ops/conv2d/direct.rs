@@ -44,6 +44,10 @@ impl Algorithm for Direct {
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         Ok(DirectKernel::prepare(problem, Lines::Rows, parameters))
     }
+
+    fn adds_residual(&self) -> bool {
+        true
+    }
 }
 
 /// Whether groups begin at a block of channels.
@@ -194,6 +198,19 @@ fn pieces(rows: &Axis, columns: &Axis, weights: &Panels, problem: &Problem) -> P
     Piece { panels: panels.div_ceil(wanted.div_ceil(bands)).max(1), rows: band, pixels: columns.output }
 }
 
+/// A row of `V` blocks of channels, and what is added to it where it is finished.
+struct Target<'a, const V: usize> {
+    lines: [&'a mut [f32]; V],
+    residual: Option<[&'a [f32]; V]>,
+}
+
+impl<'a, const V: usize> Target<'a, V> {
+    fn new(block: &'a mut Block<'_>, residual: Option<&'a [f32]>, (plane, row): (usize, usize)) -> Self {
+        let residual = residual.map(|residual| block.lines_of(residual, plane, row));
+        Target { lines: block.lines(plane, row), residual }
+    }
+}
+
 impl Kernel for DirectKernel {
     fn run(&self, io: Io<'_>, workers: Workers<'_>) {
         with_simd!(self.machine.instructions(), s => self.convolve(s, io, workers));
@@ -215,7 +232,7 @@ impl DirectKernel {
         let Band { planes, width, row, .. } = self.source.band;
         let group_input = planes * width * self.rows.input * self.columns.input;
         let extents = [io.batch * self.groups * group_blocks, self.rows.output, line];
-        let input = io.inputs[0];
+        let (input, residual) = (io.inputs[0], io.inputs.get(1).copied());
         // Blocks of a piece never cross a group, as pieces are cut group by group.
         let steps = [self.piece.panels * 2, self.piece.rows, self.piece.pixels * S::LANES];
         workers.for_each_block_of(io.output, extents, (group_blocks, steps), |mut block| {
@@ -226,30 +243,38 @@ impl DirectKernel {
             match self.source.copied {
                 true => workers.scratch(self.scratch_length(), |band| {
                     self.source.band.copy(input, (&self.rows, &self.columns), block.rows(), band);
-                    self.multiply(s, band, first, &mut block);
+                    self.multiply(s, band, first, (&mut block, residual));
                 }),
                 false => {
                     let row = block.rows().start * self.rows.stride * row;
                     let pixel = block.columns().start / S::LANES * self.columns.stride;
-                    self.multiply(s, &input[(row + pixel) * width..], first, &mut block);
+                    self.multiply(s, &input[(row + pixel) * width..], first, (&mut block, residual));
                 }
             }
         });
     }
 
-    /// Writes a block of output planes from the input rows under it.
-    fn multiply<S: Simd>(&self, s: S, input: &[f32], first_block: usize, block: &mut Block<'_>) {
+    /// Writes a block of output planes from the input rows under it. The residual is that of all planes.
+    fn multiply<S: Simd>(
+        &self,
+        s: S,
+        input: &[f32],
+        first_block: usize,
+        (block, residual): (&mut Block<'_>, Option<&[f32]>),
+    ) {
         let total = self.offsets.runs();
         let planes = block.planes().len();
         for plane in (0..planes).step_by(2) {
             let panel = self.weights.panel(first_block + plane);
             for start in (0..total).step_by(self.depth) {
                 let part = start..(start + self.depth).min(total);
+                let residual = residual.filter(|_| part.end == total);
                 for row in 0..block.rows().len() {
                     let input = &input[row * self.rows.stride * self.source.band.row * self.source.band.width..];
+                    let (step, at) = ((panel, part.clone()), (plane, row));
                     match planes - plane {
-                        1 => self.row::<S, 1>(s, input, (panel, part.clone()), block.lines(plane, row)),
-                        _ => self.row::<S, 2>(s, input, (panel, part.clone()), block.lines(plane, row)),
+                        1 => self.row::<S, 1>(s, input, step, Target::new(block, residual, at)),
+                        _ => self.row::<S, 2>(s, input, step, Target::new(block, residual, at)),
                     }
                     if part.end == total {
                         let last = (plane + 1).min(planes - 1);
@@ -273,7 +298,7 @@ impl DirectKernel {
         s: S,
         input: &[f32],
         (panel, part): (Panel<'_>, Range<usize>),
-        lines: [&mut [f32]; V],
+        target: Target<'_, V>,
     ) {
         let stride = self.columns.stride;
         let taps = self.offsets.part(part.clone());
@@ -282,16 +307,16 @@ impl DirectKernel {
         let ends = (part.start == 0, part.end == self.offsets.runs());
         let channels = self.source.channels;
         match (self.source.band.width, stride) {
-            (1, 1) => self.tiles(s, input, (panel, ends), PlanarWindows::<1> { taps, stride }, lines),
-            (1, 2) => self.tiles(s, input, (panel, ends), PlanarWindows::<2> { taps, stride }, lines),
-            (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows::<0> { taps, stride }, lines),
+            (1, 1) => self.tiles(s, input, (panel, ends), PlanarWindows::<1> { taps, stride }, target),
+            (1, 2) => self.tiles(s, input, (panel, ends), PlanarWindows::<2> { taps, stride }, target),
+            (1, _) => self.tiles(s, input, (panel, ends), PlanarWindows::<0> { taps, stride }, target),
             (_, 1) if channels == S::LANES => {
-                self.tiles(s, input, (panel, ends), BlockedWindows::<1> { taps, stride, channels }, lines);
+                self.tiles(s, input, (panel, ends), BlockedWindows::<1> { taps, stride, channels }, target);
             }
             (_, 2) if channels == S::LANES => {
-                self.tiles(s, input, (panel, ends), BlockedWindows::<2> { taps, stride, channels }, lines);
+                self.tiles(s, input, (panel, ends), BlockedWindows::<2> { taps, stride, channels }, target);
             }
-            _ => self.tiles(s, input, (panel, ends), BlockedWindows::<0> { taps, stride, channels }, lines),
+            _ => self.tiles(s, input, (panel, ends), BlockedWindows::<0> { taps, stride, channels }, target),
         }
     }
 
@@ -302,8 +327,9 @@ impl DirectKernel {
         input: &[f32],
         (panel, (first, last)): (Panel<'_>, (bool, bool)),
         walk: D,
-        mut lines: [&mut [f32]; V],
+        target: Target<'_, V>,
     ) {
+        let Target { mut lines, residual } = target;
         let start = if first { Start::Bias(panel.bias) } else { Start::Sum };
         let relu = last && self.activation == Some(Activation::Relu);
         let highest = highest_tile(self.columns.stride, S::TILE_ROWS);
@@ -312,7 +338,9 @@ impl DirectKernel {
             let rows = even_rows(left, highest);
             let x = &input[at * walk.row_stride::<S>()..];
             let tile = Tile { x, walk, rows, w: panel.weights, start, relu, next: panel.weights.as_ptr() };
-            tile.run(s, lines.each_mut().map(|line| &mut line[at * S::LANES..(at + rows) * S::LANES]), S::LANES);
+            let pixels = at * S::LANES..(at + rows) * S::LANES;
+            let residual = residual.map(|lines| lines.map(|line| &line[pixels.clone()]));
+            tile.run_with_residual(s, lines.each_mut().map(|line| &mut line[pixels.clone()]), S::LANES, residual);
             (at, left) = (at + rows, left - rows);
         }
     }

@@ -13,6 +13,7 @@ mod one_dimensional;
 mod panels;
 mod plain;
 mod pointwise;
+mod residual;
 mod winograd;
 
 use cnn_core::backend::{Ceilings, CompileOptions};
@@ -30,6 +31,7 @@ pub use linear::Linear;
 pub use one_dimensional::OneDimensional;
 pub use plain::Plain;
 pub use pointwise::Pointwise;
+pub use residual::prepare;
 pub use winograd::Winograd;
 
 use super::{Io, Prepared, Work};
@@ -60,6 +62,11 @@ pub trait Algorithm: Row<Problem> + Sync {
 
     /// Packs the weights, or says why these weights will not do. Called only with problems that the row accepts.
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String>;
+
+    /// Whether its kernels add a residual where the problem has one. [`prepare`] adds it behind those that do not.
+    fn adds_residual(&self) -> bool {
+        false
+    }
 }
 
 /// A convolution and the input that it meets.
@@ -75,6 +82,8 @@ pub struct Problem {
     pub layout: Layout,
     /// Whether 2 x 2 maxima of the output are wanted instead of the output.
     pub pool: bool,
+    /// Whether a second input, which lies as the output does, is added before the activation. Never where there is a pooling.
+    pub residual: bool,
     /// The largest relative error that an algorithm may add.
     pub tolerance: f32,
     /// What it will run on.
@@ -102,6 +111,7 @@ impl Problem {
             conv: conv.clone(),
             layout: Layout::Planar,
             pool: false,
+            residual: false,
             tolerance: CompileOptions::default().tolerance,
             machine: *machine,
         })

@@ -49,4 +49,8 @@ impl Algorithm for OneDimensional {
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         Ok(DirectKernel::prepare(problem, lines(problem), parameters))
     }
+
+    fn adds_residual(&self) -> bool {
+        true
+    }
 }

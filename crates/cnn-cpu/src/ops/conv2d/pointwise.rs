@@ -33,4 +33,8 @@ impl Algorithm for Pointwise {
     fn prepare(&self, problem: &Problem, parameters: Parameters<'_>) -> Result<Prepared, String> {
         Ok(DirectKernel::prepare(problem, Lines::Whole, parameters))
     }
+
+    fn adds_residual(&self) -> bool {
+        true
+    }
 }

@@ -2,8 +2,8 @@
 //! (m + 2) x (m + 2) products instead of 9 m², at the price of transforms and of some accuracy.
 //!
 //! The input's tiles are transformed, then for each of the (m + 2)² frequencies the transformed tiles meet that
-//! frequency's weights in a matrix product over channels, then the results are transformed back, with bias, activation
-//! and a 2 x 2 maximum on the way. In memory: V `[frequency][block of C][tile][lanes]`, weights
+//! frequency's weights in a matrix product over channels, then the results are transformed back, with bias, residual,
+//! activation and a 2 x 2 maximum on the way. In memory: V `[frequency][block of C][tile][lanes]`, weights
 //! `[panel][frequency][C][2 lanes]`, M `[frequency][block of O][tile][lanes]`.
 //!
 //! Two plans, by where the data fits. *By blocks of tiles*: each piece of work transforms a block of tiles whose V and
@@ -98,6 +98,10 @@ impl Algorithm for Winograd {
             Winograd::F6 => Box::new(WinogradKernel::<3, 8, 6>::new(POINTS_6, problem, parameters)?),
         };
         Ok(Prepared { kernel, input: blocked, output: blocked, pooled: problem.pool })
+    }
+
+    fn adds_residual(&self) -> bool {
+        true
     }
 }
 

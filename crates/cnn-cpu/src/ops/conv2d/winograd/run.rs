@@ -18,7 +18,7 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
         let image = self.in_blocks * self.rows.input * self.columns.input * S::LANES;
         let extents = [io.batch * self.out_blocks, height, width * S::LANES];
         let steps = [self.out_blocks, down * self.step(), across * self.step() * S::LANES];
-        let input = io.inputs[0];
+        let (input, residual) = (io.inputs[0], io.inputs.get(1).copied());
         workers.for_each_block_of(io.output, extents, (self.out_blocks, steps), |mut out| {
             let input = &input[out.planes().start / self.out_blocks * image..][..image];
             let tiles = self.tiles_under::<S>(&out);
@@ -40,7 +40,8 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
                     }
                     for block in 0..blocks {
                         let m = Product { data: &m[block * line..], stride: m_stride };
-                        let target = Target { out: &mut out, plane: panel + block, bias: self.bias(s, panel + block) };
+                        let bias = self.bias(s, panel + block);
+                        let target = Target { out: &mut out, plane: panel + block, bias, residual };
                         s.vectorize(Backward { kernel: self, m, tiles: &tiles, target });
                     }
                 }
@@ -58,6 +59,7 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
         for (first, output) in io.output.chunks_mut(images * out_image).enumerate() {
             let batch = output.len() / out_image;
             let input = &io.inputs[0][first * images * image..][..batch * image];
+            let residual = io.inputs.get(1).map(|residual| &residual[first * images * out_image..][..output.len()]);
             let row = across * S::LANES;
             let line = batch * down * row;
             let (v_stride, m_stride) = (skewed(self.in_blocks * line), skewed(self.out_blocks * line));
@@ -98,7 +100,7 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
                 let tiles = self.tiles_under::<S>(&out);
                 let begin = block * line + (n * down + tiles.rows.start) * row;
                 let m = Product { data: &m[begin..], stride: m_stride };
-                let target = Target { out: &mut out, plane: 0, bias: self.bias(s, block) };
+                let target = Target { out: &mut out, plane: 0, bias: self.bias(s, block), residual };
                 s.vectorize(Backward { kernel: self, m, tiles: &tiles, target });
                 self.activate(&mut out);
             });

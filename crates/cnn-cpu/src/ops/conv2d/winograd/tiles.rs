@@ -1,4 +1,4 @@
-//! The transforms of many tiles of one block of channels: in, and back with bias, ReLU and 2 x 2 maximum.
+//! The transforms of many tiles of one block of channels: in, and back with bias, residual, ReLU and 2 x 2 maximum.
 
 // Indices into arrays of vectors: iterators' closures would not be inlined into the code for the instruction set.
 #![allow(clippy::needless_range_loop)]
@@ -92,6 +92,8 @@ pub(super) struct Target<'a, 'b, V> {
     pub(super) out: &'a mut Block<'b>,
     pub(super) plane: usize,
     pub(super) bias: V,
+    /// That of all planes.
+    pub(super) residual: Option<&'a [f32]>,
 }
 
 /// Transforms tiles of one block of channels back.
@@ -105,7 +107,7 @@ pub(super) struct Backward<'a, 'b, V, const P: usize, const N: usize, const M: u
 impl<S: Simd, const P: usize, const N: usize, const M: usize> Task<S> for Backward<'_, '_, S::Vector, P, N, M> {
     #[inline(always)]
     fn run(self, s: S) {
-        let Backward { kernel, m, tiles, target: Target { out, plane, bias } } = self;
+        let Backward { kernel, m, tiles, target: Target { out, plane, bias, residual } } = self;
         let relu = kernel.activation == Some(Activation::Relu);
         let step = kernel.step();
         let (height, width) = (out.rows().len(), out.columns().len());
@@ -113,6 +115,16 @@ impl<S: Simd, const P: usize, const N: usize, const M: usize> Task<S> for Backwa
         for at in 0..tiles.count() {
             let (tile_y, tile_x) = (at / across, at % across);
             let mut y = kernel.transform.output(s, Grid::new(s, &m.data[at * S::LANES..], [N * m.stride, m.stride]));
+            let (row, column) = (tile_y * step, tile_x * step * S::LANES);
+            let (rows, columns) = (step.min(height - row), step.min((width - column) / S::LANES));
+            if let Some(residual) = residual {
+                for (i, y) in y.iter_mut().enumerate().take(rows) {
+                    let [line] = out.lines_of(residual, plane, row + i);
+                    for (pixel, v) in line[column..].chunks_exact(S::LANES).zip(y).take(columns) {
+                        *v = s.add(*v, s.load(pixel));
+                    }
+                }
+            }
             for y in &mut y {
                 for v in y {
                     *v = s.add(*v, bias);
@@ -129,10 +141,9 @@ impl<S: Simd, const P: usize, const N: usize, const M: usize> Task<S> for Backwa
                     }
                 }
             }
-            let (row, column) = (tile_y * step, tile_x * step * S::LANES);
-            for (i, y) in y.iter().enumerate().take(step.min(height - row)) {
+            for (i, y) in y.iter().enumerate().take(rows) {
                 let line = &mut out.line(plane, row + i)[column..];
-                for (pixel, &v) in line.chunks_exact_mut(S::LANES).zip(y).take(step.min((width - column) / S::LANES)) {
+                for (pixel, &v) in line.chunks_exact_mut(S::LANES).zip(y).take(columns) {
                     s.store(pixel, v);
                 }
             }
