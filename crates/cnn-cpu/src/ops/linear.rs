@@ -129,7 +129,7 @@ impl LinearKernel {
                         line.copy_from_slice(&half[row * S::LANES..][..line.len()]);
                     }
                     if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
-                        apply(activation, line);
+                        apply(s, activation, line);
                     }
                 }
             });

@@ -91,7 +91,7 @@ pub fn prepare(
 ) -> Option<(Prepared, &'static str)> {
     match (layer, layout) {
         (Layer::Add(_) | Layer::Activation(_), _) => {
-            let kernel = elementwise::Elementwise::new(layer).with(activation);
+            let kernel = elementwise::Elementwise::new(layer, machine).with(activation);
             Some((Prepared::alike(Box::new(kernel), layout), elementwise::NAME))
         }
         (Layer::MaxPool2d(_) | Layer::AvgPool2d(_) | Layer::GlobalAvgPool(_), Layout::Blocked { .. }) => {

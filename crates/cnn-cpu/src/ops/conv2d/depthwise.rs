@@ -106,7 +106,7 @@ impl DepthwiseKernel {
                     output,
                 });
                 if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
-                    apply(activation, output);
+                    apply(s, activation, output);
                 }
             }
         });

@@ -286,7 +286,7 @@ impl DirectKernel {
         if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
             for plane in 0..planes {
                 for row in 0..block.rows().len() {
-                    apply(activation, block.line(plane, row));
+                    apply(s, activation, block.line(plane, row));
                 }
             }
         }

@@ -183,7 +183,7 @@ impl PlanarKernel {
             for plane in 0..channels {
                 for row in 0..block.rows().len() {
                     if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
-                        apply(activation, block.line(plane, row));
+                        apply(s, activation, block.line(plane, row));
                     }
                 }
             }

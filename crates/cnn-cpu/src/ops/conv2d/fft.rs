@@ -314,7 +314,7 @@ impl FftKernel {
                 }
             });
             if let Some(activation) = self.activation {
-                apply(activation, output);
+                apply(s, activation, output);
             }
         });
     }

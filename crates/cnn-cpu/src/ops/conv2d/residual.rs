@@ -6,6 +6,7 @@ use cnn_core::layers::Activation;
 use super::{Algorithm, Parameters, Problem};
 use crate::ops::elementwise::{PIECE, apply};
 use crate::ops::{Io, Kernel, Prepared};
+use crate::simd::{Instructions, with_simd};
 use crate::threads::Workers;
 
 /// The kernel of a row that accepts the problem, or why these weights will not do.
@@ -14,11 +15,16 @@ pub fn prepare(row: &dyn Algorithm, problem: &Problem, parameters: Parameters<'_
         return row.prepare(problem, parameters);
     }
     let prepared = row.prepare(problem, Parameters { activation: None, ..parameters })?;
-    let kernel = Box::new(WithResidual { kernel: prepared.kernel, activation: parameters.activation });
+    let kernel = Box::new(WithResidual {
+        instructions: problem.machine.instructions(),
+        kernel: prepared.kernel,
+        activation: parameters.activation,
+    });
     Ok(Prepared { kernel, ..prepared })
 }
 
 struct WithResidual {
+    instructions: Instructions,
     kernel: Box<dyn Kernel>,
     activation: Option<Activation>,
 }
@@ -30,7 +36,7 @@ impl Kernel for WithResidual {
         workers.for_each_chunk(output, PIECE, |index, output| {
             output.iter_mut().zip(&inputs[1][index * PIECE..]).for_each(|(o, r)| *o += r);
             if let Some(activation) = self.activation {
-                apply(activation, output);
+                with_simd!(self.instructions, s => apply(s, activation, output));
             }
         });
     }

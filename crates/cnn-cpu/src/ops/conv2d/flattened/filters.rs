@@ -144,7 +144,7 @@ impl Filters {
                 let at = (block, row);
                 s.vectorize(Line { filters: self, source, height, at, scratch, output: &mut *output, streams });
                 if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
-                    apply(activation, output);
+                    apply(s, activation, output);
                 }
             }
         }

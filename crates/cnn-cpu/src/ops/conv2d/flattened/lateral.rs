@@ -58,7 +58,7 @@ impl Lateral {
         }
         if let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) {
             for block in 0..blocks {
-                rows.clone().for_each(|row| apply(activation, target.row(block, row)));
+                rows.clone().for_each(|row| apply(s, activation, target.row(block, row)));
             }
         }
     }

@@ -46,7 +46,7 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
                     }
                 }
             });
-            self.activate(&mut out);
+            self.activate(s, &mut out);
         });
     }
 
@@ -102,7 +102,7 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
                 let m = Product { data: &m[begin..], stride: m_stride };
                 let target = Target { out: &mut out, plane: 0, bias: self.bias(s, block), residual };
                 s.vectorize(Backward { kernel: self, m, tiles: &tiles, target });
-                self.activate(&mut out);
+                self.activate(s, &mut out);
             });
         }
     }
@@ -152,11 +152,11 @@ impl<const P: usize, const N: usize, const M: usize> WinogradKernel<P, N, M> {
     }
 
     /// Applies what is not a ReLU, which the transform applies.
-    fn activate(&self, out: &mut Block<'_>) {
+    fn activate<S: Simd>(&self, s: S, out: &mut Block<'_>) {
         let Some(activation) = self.activation.filter(|a| *a != Activation::Relu) else { return };
         for plane in 0..out.planes().len() {
             for row in 0..out.rows().len() {
-                apply(activation, out.line(plane, row));
+                apply(s, activation, out.line(plane, row));
             }
         }
     }
