@@ -70,7 +70,8 @@ impl Layout {
         let (body, more_body) = whole.body.split_at_mut(half / 8 * self.bits);
         let first = Encoding { values, heads, body };
         let second = Encoding { values: more_values, heads: more_heads, body: more_body };
-        rayon::join(|| self.encode_halves(first, work), || self.encode_halves(second, work));
+        // The later half first: what a search for the largest magnitude has read last is still in the caches.
+        rayon::join(|| self.encode_halves(second, work), || self.encode_halves(first, work));
     }
 
     fn encode_blocks(&self, mut rest: Encoding<'_>, work: &impl Fn(&[f32], &mut [u8], &mut [u8])) {
