@@ -1,5 +1,8 @@
 //! Numbers as eight-bit codes and the scales that they were divided by.
 
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
 use rayon::ThreadPool;
 
 use super::layout::{self, Layout, PIECE};
@@ -25,8 +28,8 @@ const SCALE: usize = size_of::<f32>();
 /// It is multiplied by the reciprocal of the scale, both rounded to `f32`, and gets the code of the nearest magnitude
 /// ([`CodeTable::encode`]). It comes back as the code's magnitude times the scale.
 ///
-/// - NaN and infinities: the scale of their block is NaN, and so is all that comes back. A gradient that went wrong is seen to be
-///   wrong, whatever type it is sent in.
+/// - NaN and infinities: the scale of their block is NaN, all its codes are those of 0, and NaN is all that comes back. A gradient
+///   that went wrong is seen to be wrong, whatever type it is sent in.
 /// - 0, and what is nearer to 0 than to the smallest magnitude: 0. The sign stays.
 /// - Where the largest magnitude of a block is subnormal, all of it becomes 0; with that the reciprocal is always finite.
 /// - With an offset, numbers beyond the largest magnitude: the largest magnitude.
@@ -44,7 +47,7 @@ impl EightBit {
         Self::with_row(table, scaling, row)
     }
 
-    /// On each row that this processor has, with its name: `avx2`, `portable`.
+    /// On each row that this processor has, with its name: `avx512`, `avx2`, `portable`.
     pub fn rows(table: &CodeTable, scaling: Scaling) -> Result<Vec<(&'static str, Self)>> {
         let rows = Row::supported(table);
         rows.into_iter().map(|row| Ok((row.name(), Self::with_row(table.clone(), scaling, row)?))).collect()
@@ -65,7 +68,7 @@ impl EightBit {
         self.scaling
     }
 
-    /// The row that encodes: `avx2` or `portable`.
+    /// The row that encodes: `avx512`, `avx2` or `portable`.
     pub fn row(&self) -> &'static str {
         self.row.name()
     }
@@ -111,17 +114,11 @@ impl Codec for EightBit {
             self.layout().encode(pool, values, bytes, |values, head, codes| {
                 let scale = self.scaling.scale(self.row.largest_magnitude(values));
                 head.copy_from_slice(&scale.to_le_bytes());
-                self.row.encode(values, Scaling::reciprocal(scale), codes);
+                self.encode_scaled(values, scale, codes);
             });
             return Ok(());
         }
-        let largest = layout::largest(pool, values, |piece| self.row.largest_magnitude(piece));
-        let scale = self.scaling.scale(largest);
-        front.copy_from_slice(&scale.to_le_bytes());
-        let reciprocal = Scaling::reciprocal(scale);
-        self.layout().encode(pool, values, bytes, |values, _, codes| {
-            self.row.encode(values, reciprocal, codes);
-        });
+        self.encode_tensor(pool, values, front, bytes);
         Ok(())
     }
 
@@ -144,6 +141,36 @@ impl Codec for EightBit {
 }
 
 impl EightBit {
+    /// All numbers with one scale.
+    fn encode_tensor(&self, pool: &ThreadPool, values: &[f32], front: &mut [u8], codes: &mut [u8]) {
+        let largest = match self.scaling {
+            // This scale does not wait for the numbers; that they are finite is seen while they are encoded.
+            Scaling::Offset(_) => {
+                let largest = AtomicU32::new(0);
+                let scale = self.scaling.scale(0);
+                self.layout().encode(pool, values, codes, |values, _, codes| {
+                    largest.fetch_max(self.row.largest_magnitude(values), Relaxed);
+                    self.encode_scaled(values, scale, codes);
+                });
+                largest.into_inner()
+            }
+            _ => layout::largest(pool, values, |piece| self.row.largest_magnitude(piece)),
+        };
+        let scale = self.scaling.scale(largest);
+        front.copy_from_slice(&scale.to_le_bytes());
+        if !matches!(self.scaling, Scaling::Offset(_)) || scale.is_nan() {
+            self.layout().encode(pool, values, codes, |values, _, codes| self.encode_scaled(values, scale, codes));
+        }
+    }
+
+    /// The codes of numbers that are divided by `scale`. Where that is 0 or NaN they get those of 0.
+    fn encode_scaled(&self, values: &[f32], scale: f32, codes: &mut [u8]) {
+        match Scaling::reciprocal(scale) {
+            0.0 => values.iter().zip(codes).for_each(|(value, code)| *code = self.table.encode(0f32.copysign(*value))),
+            reciprocal => self.row.encode(values, reciprocal, codes),
+        }
+    }
+
     fn scaled(&self, scale: f32) -> [f32; 256] {
         self.table.values().map(|value| value * scale)
     }
