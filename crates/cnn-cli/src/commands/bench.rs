@@ -10,7 +10,7 @@ use cnn::models::npy;
 use cnn::{CompileOptions, Network, Plan, Session, Tensor, Weights};
 use serde::Serialize;
 
-use super::{bench_codec, bench_exchange, bench_scaling, bench_training, flattened, ladder};
+use super::{bench_accuracy, bench_codec, bench_exchange, bench_scaling, bench_training, flattened, ladder};
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::{Output, table};
@@ -81,6 +81,7 @@ pub(crate) struct Bench {
 /// What is timed that is no network.
 #[derive(Subcommand)]
 enum Other {
+    Accuracy(bench_accuracy::Accuracy),
     Codec(bench_codec::Codecs),
     Exchange(bench_exchange::Exchanges),
     Scaling(bench_scaling::Scaling),
@@ -123,6 +124,7 @@ struct Step {
 impl Bench {
     pub(crate) fn run(&self, output: &Output) -> anyhow::Result<()> {
         match &self.other {
+            Some(Other::Accuracy(accuracy)) => return accuracy.run(output),
             Some(Other::Codec(codecs)) => return codecs.run(output),
             Some(Other::Exchange(exchanges)) => return exchanges.run(output),
             Some(Other::Scaling(scaling)) => return scaling.run(output),

@@ -13,9 +13,10 @@ use anyhow::Context;
 use cnn::interface::{KeepGradients, Recipe};
 use serde_json::Value;
 
+use super::Flattened;
 use super::layer::{self, CHANNELS, KERNEL, Kind};
-use super::{Flattened, child};
 use crate::chart::{Scale, chart};
+use crate::commands::child;
 use crate::load;
 use crate::memory::peak_rss_mib;
 use crate::output::Output;

@@ -1,7 +1,6 @@
 //! `cnn bench flattened`: the tables and figures of "Flattened convolutional neural networks for feedforward acceleration" (Jin,
 //! Dundar and Culurciello 2015), as this machine has them. One file a part.
 
-mod child;
 mod figure4;
 mod figure5;
 mod figure6;

@@ -7,7 +7,8 @@ use cnn::train::data::{Dataset, Split};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Flattened, child};
+use super::Flattened;
+use crate::commands::child;
 use crate::output::Output;
 use crate::sheet::{Sheet, cell};
 
