@@ -149,8 +149,12 @@ impl EightBit {
                 let largest = AtomicU32::new(0);
                 let scale = self.scaling.scale(0);
                 self.layout().encode(pool, values, codes, |values, _, codes| {
-                    largest.fetch_max(self.row.largest_magnitude(values), Relaxed);
-                    self.encode_scaled(values, scale, codes);
+                    let blocks = values.chunks(BLOCK).zip(codes.chunks_mut(BLOCK));
+                    let most = blocks.map(|(values, codes)| {
+                        self.encode_scaled(values, scale, codes);
+                        self.row.largest_magnitude(values)
+                    });
+                    largest.fetch_max(most.max().unwrap_or(0), Relaxed);
                 });
                 largest.into_inner()
             }

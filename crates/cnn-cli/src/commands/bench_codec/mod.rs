@@ -142,17 +142,22 @@ impl Codecs {
         if codec::table(name).is_none() && device.is_none() {
             return Ok(codec::find(name)?);
         }
-        let scaling = match (self.scaling, name) {
+        let scaling = self.scaling_of(name, more);
+        Ok(match device {
+            Some(device) => OclCodec::find(device, name, scaling)?,
+            None => codec::find_scaled(name, scaling)?,
+        })
+    }
+
+    /// What an eight-bit type divides by, an exponent offset larger by `more`.
+    fn scaling_of(&self, name: &str, more: i8) -> Scaling {
+        match (self.scaling, name) {
             (Some(scaling), _) => scaling,
             // From 0 on, so that N(0, 10^2) has the paper's 10^2.
             (None, codec::mantissa::NAME) => Scaling::Offset(2 * more),
             (None, codec::static_tree::NAME) => Scaling::Offset(1 + more),
             (None, _) => Scaling::Tensor,
-        };
-        Ok(match device {
-            Some(device) => OclCodec::find(device, name, scaling)?,
-            None => codec::find_scaled(name, scaling)?,
-        })
+        }
     }
 
     /// The OpenCL device that `--backend` asks for.
@@ -164,9 +169,9 @@ impl Codecs {
         }
     }
 
-    /// How often encoding reads each number: a scale for all of them takes a pass of its own.
+    /// How often encoding reads each number: to find the largest of all takes a pass of its own.
     fn reads(&self, name: &str) -> f64 {
-        match codec::table(name).is_some() && self.scaling != Some(Scaling::Block) {
+        match codec::table(name).is_some() && self.scaling_of(name, 0) == Scaling::Tensor {
             true => 2.0,
             false => 1.0,
         }

@@ -4,7 +4,7 @@
 //! The products are rounded, so a number within [`DOUBT`] of half-way between two magnitudes could get the wrong one. Groups with such a
 //! number go through the portable row: one group of 32 in 250 where numbers are spread evenly.
 
-use super::super::CodeTable;
+use super::super::{BLOCK, CodeTable};
 use super::portable::Portable;
 
 /// At most as many runs of a type, the floats of a register of AVX2.
@@ -23,6 +23,13 @@ const ONE: f64 = 65536.0;
 /// More than what rounding can shift a code by, in parts of [`ONE`]. A code is at most 128; scale, offset, their product and sum,
 /// the magnitudes themselves, and the whole number that is made of them, are rounded by at most 2^-24 of that each, 3 altogether.
 pub(super) const DOUBT: i16 = 4;
+
+/// How far ahead of the encoder numbers are fetched: those of the next block, which a search for the largest magnitude reads first,
+/// and would wait for.
+pub(super) const AHEAD: usize = BLOCK;
+
+/// Floats of a line of a cache.
+pub(super) const LINE: usize = 16;
 
 /// The constants of one type.
 #[derive(Debug, Clone)]

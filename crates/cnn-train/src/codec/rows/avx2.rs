@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::{CodeTable, Onto};
-use super::arithmetic::{Arithmetic, DOUBT, OCTAVE};
+use super::arithmetic::{AHEAD, Arithmetic, DOUBT, LINE, OCTAVE};
 use super::portable::{self, Portable};
 
 /// Floats of a register.
@@ -71,6 +71,9 @@ unsafe fn encode_groups<const SEVERAL: bool>(with: &Arithmetic, values: &[f32], 
         let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
         for (codes, values) in codes.by_ref().zip(values.by_ref()) {
             let from = values.as_ptr();
+            for line in 0..GROUP / LINE {
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD + line * LINE).cast());
+            }
             let code = |i: usize| {
                 let values = _mm256_mul_ps(_mm256_loadu_ps(from.add(i * LANES)), reciprocals);
                 lanes.codes::<SEVERAL>(_mm256_castps_si256(values))

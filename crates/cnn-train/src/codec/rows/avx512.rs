@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::super::CodeTable;
-use super::arithmetic::{Arithmetic, DOUBT, OCTAVE, RUNS};
+use super::arithmetic::{AHEAD, Arithmetic, DOUBT, LINE, OCTAVE, RUNS};
 use super::avx2::stream;
 use super::portable::{self, Portable};
 
@@ -77,6 +77,9 @@ unsafe fn encode_groups<const SEVERAL: bool>(with: &Arithmetic, values: &[f32], 
         let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
         for (codes, values) in codes.by_ref().zip(values.by_ref()) {
             let from = values.as_ptr();
+            for line in 0..GROUP / LINE {
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(AHEAD + line * LINE).cast());
+            }
             let code = |i: usize| {
                 let values = _mm512_mul_ps(_mm512_loadu_ps(from.add(i * LANES)), reciprocals);
                 lanes.codes::<SEVERAL>(_mm512_castps_si512(values))
