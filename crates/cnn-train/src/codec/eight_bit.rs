@@ -169,9 +169,13 @@ impl EightBit {
 
     /// The codes of numbers that are divided by `scale`. Where that is 0 or NaN they get those of 0.
     fn encode_scaled(&self, values: &[f32], scale: f32, codes: &mut [u8]) {
-        match Scaling::reciprocal(scale) {
-            0.0 => values.iter().zip(codes).for_each(|(value, code)| *code = self.table.encode(0f32.copysign(*value))),
-            reciprocal => self.row.encode(values, reciprocal, codes),
+        let reciprocal = Scaling::reciprocal(scale);
+        if reciprocal > 0.0 {
+            return self.row.encode(values, reciprocal, codes);
+        }
+        let [zero, minus_zero] = [0.0, -0.0].map(|zero| self.table.encode(zero));
+        for (code, value) in codes.iter_mut().zip(values) {
+            *code = if value.is_sign_negative() { minus_zero } else { zero };
         }
     }
 
